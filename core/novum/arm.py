@@ -1,0 +1,148 @@
+"""An arm: task + model + evaluator + recipe. What a person writes, and how it is put in words.
+
+`Arm` is as written: plugin names with the options given, and the recipe's values given. `novum.runner.resolve`
+turns it into a plan in which nothing is left to defaults.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from novum import plugins
+from novum.errors import ConfigError, closest
+from novum.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A task, model or evaluator by name, with the options given. `options_json` is canonical JSON."""
+
+    kind: str
+    name: str
+    options_json: str = "{}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options, as a fresh dictionary."""
+        return dict(json.loads(self.options_json))
+
+    def but(self, **options: Any) -> Plugin:
+        """The same plugin with some options replaced."""
+        return replace(self, options_json=canonical(self.options | options))
+
+    def to_json(self) -> dict[str, Any]:
+        """As in a claim file: {"plugin": name, **options}."""
+        return {"plugin": self.name, **self.options}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of a comparison, as written. Immutable; `but` makes a changed copy.
+
+    evaluator: None means the task's default. recipe: only the values given. start_from: the arm whose trained
+    weights this one begins with; it is trained once per seed.
+    """
+
+    task: Plugin
+    model: Plugin
+    evaluator: Plugin | None = None
+    recipe: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    start_from: Arm | None = None
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.recipe) - set(Recipe.model_fields))
+        if unknown:
+            raise ConfigError(f"recipe: unknown option {unknown[0]!r}; {closest(unknown[0], Recipe.model_fields)}.")
+        object.__setattr__(self, "recipe", MappingProxyType(dict(self.recipe)))
+
+    def __hash__(self) -> int:
+        return hash(canonical(self.to_json()))
+
+    def but(self, **changes: Any) -> Arm:
+        """A copy with some parts replaced: `task`, `model`, `evaluator`, `start_from`, or values of the recipe.
+
+        Raises ConfigError for a name that is none of these.
+        """
+        parts = {name: changes.pop(name) for name in ("task", "model", "evaluator", "start_from") if name in changes}
+        return replace(self, **parts, recipe={**self.recipe, **changes})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, the inverse of `from_json`."""
+        return {
+            "task": self.task.to_json(),
+            "model": self.model.to_json(),
+            "evaluator": None if self.evaluator is None else self.evaluator.to_json(),
+            "recipe": dict(self.recipe),
+            "start_from": None if self.start_from is None else self.start_from.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Arm:
+        """Read what `to_json` or a claim file holds."""
+        evaluator, start = data.get("evaluator"), data.get("start_from")
+        return cls(
+            task=_plugin("task", data["task"]),
+            model=_plugin("model", data["model"]),
+            evaluator=None if evaluator is None else _plugin("evaluator", evaluator),
+            recipe=dict(data.get("recipe") or {}),
+            start_from=None if start is None else cls.from_json(start),
+        )
+
+
+def _plugin(kind: str, data: Mapping[str, Any]) -> Plugin:
+    options = {name: value for name, value in data.items() if name != "plugin"}
+    return Plugin(kind, str(data["plugin"]), canonical(options))
+
+
+def task(name: str | type[Any], /, **options: Any) -> Plugin:
+    """A task by installed name (or a Task class of this script), with its options."""
+    return _reference("task", name, options)
+
+
+def model(name: str | type[Any], /, **options: Any) -> Plugin:
+    """A model by installed name (or a Model class of this script), with its options."""
+    return _reference("model", name, options)
+
+
+def evaluator(name: str | type[Any], /, **options: Any) -> Plugin:
+    """An evaluator by installed name (or an Evaluator class of this script), with its options."""
+    return _reference("evaluator", name, options)
+
+
+def _reference(kind: str, name: str | type[Any], options: Mapping[str, Any]) -> Plugin:
+    return Plugin(kind, name if isinstance(name, str) else plugins.adopt(kind, name), canonical(options))
+
+
+def arm(
+    task: str | Plugin,
+    model: str | Plugin,
+    evaluator: str | Plugin | None = None,
+    start_from: Arm | None = None,
+    **recipe: Any,
+) -> Arm:
+    """An arm: `novum.arm("gym", "ppo", budget="50_000 steps")`; further keywords are values of the recipe.
+
+    Raises ConfigError for a keyword that no recipe has.
+    """
+    return Arm(
+        task=task if isinstance(task, Plugin) else Plugin("task", task),
+        model=model if isinstance(model, Plugin) else Plugin("model", model),
+        evaluator=Plugin("evaluator", evaluator) if isinstance(evaluator, str) else evaluator,
+        recipe=recipe,
+        start_from=start_from,
+    )
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces, no not-a-number. Raises ConfigError otherwise."""
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{value!r} cannot be written as JSON ({error}); options are text, finite numbers, true or false, lists "
+            "and tables of these."
+        ) from None

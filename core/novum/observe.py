@@ -1,0 +1,114 @@
+"""Observe: facts about a task and its scale. The record of the first act, and the act."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from novum.data import Number
+from novum.errors import DataError
+
+if TYPE_CHECKING:
+    from novum.evaluator import Evaluator
+    from novum.recipe import Recipe
+    from novum.task import Task
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something measured. `id` is stable ("train.size"); `unit` may be empty; `about` is one sentence."""
+
+    id: str
+    value: Number | int | str
+    unit: str = ""
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A task's 0 and 1 on one metric: the chance score and a reference score, which must differ."""
+
+    metric: str
+    chance: float
+    reference: float
+
+    def __post_init__(self) -> None:
+        if self.chance == self.reference:
+            raise DataError(
+                f"the scale of {self.metric!r} is empty: chance and reference are both {self.chance!r}; "
+                "state a reference that is better than chance."
+            )
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Facts with unique ids, and the scale (None: the task gives none; then a claim needs minimum_effect_raw)."""
+
+    facts: tuple[Fact, ...]
+    scale: Scale | None = None
+
+    def __post_init__(self) -> None:
+        twice = [name for name, count in Counter(fact.id for fact in self.facts).items() if count > 1]
+        if twice:
+            raise DataError(f"observation: the fact ids {twice} occur more than once; make each unique.")
+
+    def __getitem__(self, fact: str) -> Fact:
+        """The fact with this id. Raises KeyError."""
+        for each in self.facts:
+            if each.id == fact:
+                return each
+        raise KeyError(fact)
+
+
+def observe(task: Task, evaluator: Evaluator, recipe: Recipe) -> Observation:
+    """What the task says of itself, and what the core adds: duplicates within and across splits.
+
+    The core alone compares the splits, by content hashes, and reveals numbers only.
+    """
+    from novum.seeds import Seed
+    from novum.task import Split, only
+
+    with only(Split.TRAIN):
+        said = task.observe()
+    with only(*Split):
+        hashes = {split: task.source(Split(split), Seed(0, ("observe",)), recipe).hashes() for split in SPLITS}
+    counted = tuple(duplicates({split: found for split, found in hashes.items() if found is not None}))
+    ids = {fact.id for fact in said.facts}
+    facts = said.facts + tuple(fact for fact in counted if fact.id not in ids)
+    scale = said.scale
+    if scale is not None and scale.metric not in {metric.name for metric in evaluator.metrics}:
+        scale = None  # a claim with another evaluator states its margin in raw units
+    return Observation(facts, scale)
+
+
+def duplicates(hashes: Mapping[str, Sequence[str]]) -> list[Fact]:
+    """Count exact duplicates inside each split and across each pair of splits, from content hashes."""
+    facts = [Fact(f"{split}.size", len(found), "units", f"Units in {split}.") for split, found in hashes.items()]
+    facts += [
+        Fact(
+            f"{split}.duplicates",
+            len(found) - len(set(found)),
+            "units",
+            f"Units of {split} whose content occurs earlier in {split}.",
+        )
+        for split, found in hashes.items()
+    ]
+    names = list(hashes)
+    for at, first in enumerate(names):
+        for second in names[at + 1 :]:
+            seen = set(hashes[first])
+            count = sum(value in seen for value in hashes[second])
+            about = f"Units of {second} whose exact content also stands in {first}."
+            facts.append(Fact(f"{first}-{second}.duplicates", count, "units", about))
+    return facts
+
+
+def majority(targets: Sequence[Any]) -> float:
+    """Share of the most frequent class, 0 to 1: the chance score of a classification. Raises DataError if empty."""
+    if len(targets) == 0:
+        raise DataError("the training data are empty: 0 units; check the file and its filters.")
+    return max(Counter(int(target) for target in targets).values()) / len(targets)

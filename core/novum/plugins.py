@@ -1,0 +1,266 @@
+"""Installed plugins: the only place that knows stevedore.
+
+Listing reads names alone and imports nothing; loading one imports that one, and its failure is its own.
+A person (never a file) may also hand in a class of their own script: see `adopt`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from novum import config
+from novum.errors import ConfigError, PluginError, closest
+
+NAMESPACES: Mapping[str, str] = MappingProxyType(
+    {
+        "task": "novum.tasks",
+        "model": "novum.models",
+        "evaluator": "novum.evaluators",
+        "proposer": "novum.proposers",
+        "executor": "novum.executors",
+        "tracker": "novum.trackers",
+        "optimizer": "novum.optimizers",
+        "schedule": "novum.schedules",
+    }
+)
+LOCAL = "local:"
+"""Prefix of the names of classes handed in by a script; a claim file cannot create such a name."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One installed entry point, read without importing it."""
+
+    kind: str
+    name: str
+    value: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True)
+class LocalCode:
+    """A class of a person's own file, as it travels to a worker: names and a hash, never a pickle.
+
+    `file` is None for a class from a notebook cell or a prompt, which can only run in this process.
+    """
+
+    name: str
+    qualname: str
+    file: str | None
+    sha256: str
+
+
+_adopted: dict[tuple[str, str], tuple[type[Any], LocalCode]] = {}
+
+
+def listings(kind: str | None = None) -> list[Listing]:
+    """All installed plugins of one kind or of every kind, sorted by kind and name; imports none of them."""
+    found = []
+    for each, namespace in NAMESPACES.items():
+        if kind is None or each == kind:
+            for point in importlib.metadata.entry_points(group=namespace):
+                dist = point.dist
+                name, version = (dist.name, dist.version) if dist is not None else ("unknown", "unknown")
+                found.append(Listing(each, point.name, point.value, name, version))
+    return sorted(set(found), key=lambda one: (one.kind, one.name, one.distribution))
+
+
+def names(kind: str) -> list[str]:
+    """Names that can be loaded, sorted; raises ConfigError for an unknown kind."""
+    if kind not in NAMESPACES:
+        raise ConfigError(f"unknown kind of plugin {kind!r}; {closest(kind, NAMESPACES)}.")
+    return sorted({one.name for one in listings(kind)} | {name for which, name in _adopted if which == kind})
+
+
+def load(kind: str, name: str) -> Any:
+    """The class or function behind `name`; imports that plugin and no other.
+
+    Raises PluginError when it is not installed (with the closest names), when two distributions bring the same
+    name, or when its import fails in any way short of killing the process.
+    """
+    if (kind, name) in _adopted:
+        return _adopted[kind, name][0]
+    owners = [one for one in listings(kind) if one.name == name]
+    if not owners:
+        raise PluginError(
+            f"no {kind} is called {name!r}; {closest(name, names(kind))}. "
+            f"A plugin that is missing is installed with pip (`novum plugins list` shows what is there)."
+        )
+    if len(owners) > 1:
+        both = " and ".join(f"{one.distribution} ({one.value})" for one in owners)
+        raise PluginError(f"the {kind} {name!r} is brought by {both}; uninstall one of them.")
+    return _load(kind, name, owners[0].distribution)
+
+
+@functools.cache
+def _load(kind: str, name: str, distribution: str) -> Any:
+    from stevedore.driver import DriverManager
+
+    try:
+        return DriverManager(NAMESPACES[kind], name, invoke_on_load=False, warn_on_missing_entrypoint=False).driver
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"the {kind} {name!r} of {distribution} cannot be imported: {type(error).__name__}: {error}. "
+            "Other plugins are not affected; install what it needs or report this to its authors."
+        ) from error
+
+
+def create(kind: str, name: str, options: Mapping[str, Any]) -> Any:
+    """Load a task, model or evaluator, validate its options and construct it.
+
+    Raises PluginError (see `load`) or ConfigError (see `novum.config.parse`).
+    """
+    cls = load(kind, name)
+    return cls(config.parse(cls.Config, options, f"{kind} {name!r}"))
+
+
+def adopt(kind: str, cls: type[Any]) -> str:
+    """Make a class of the caller's own script usable, and return the name it goes by, "local:ClassName".
+
+    A class from a .py file travels to workers as file, name and hash; one from a notebook cell stays here.
+    """
+    try:
+        file = inspect.getsourcefile(cls)
+    except TypeError:
+        file = None
+    if file is not None and (not Path(file).is_file() or "<locals>" in cls.__qualname__):
+        file = None
+    if file is not None:
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    else:
+        try:
+            digest = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
+        except (
+            OSError,
+            TypeError,
+        ):  # a prompt keeps no source; the class is then only as stable as this process
+            digest = hashlib.sha256(f"{cls.__qualname__}@{id(cls)}".encode()).hexdigest()
+    name = LOCAL + cls.__name__
+    _adopted[kind, name] = (
+        cls,
+        LocalCode(name, cls.__qualname__, file and str(Path(file).resolve()), digest),
+    )
+    return name
+
+
+def local_code(kind: str, name: str) -> LocalCode | None:
+    """How an adopted class travels; None for an installed plugin."""
+    found = _adopted.get((kind, name))
+    return found[1] if found else None
+
+
+def receive(kind: str, code: Mapping[str, Any]) -> None:
+    """In a worker: import an adopted class from its file, after checking that the file is still the same.
+
+    Raises PluginError when the file changed since the caller read it, or no longer holds the class.
+    """
+    name, file = code["name"], code["file"]
+    if (kind, name) in _adopted:
+        return
+    if file is None:
+        raise PluginError(f"{name} has no file, so it cannot travel to a worker; use the executor 'inline'.")
+    if hashlib.sha256(Path(file).read_bytes()).hexdigest() != code["sha256"]:
+        raise PluginError(f"{file} changed while the study ran; start the script again.")
+    module = f"novum_local_{code['sha256'][:16]}"
+    if module not in sys.modules:
+        spec = importlib.util.spec_from_file_location(module, file)
+        assert spec is not None and spec.loader is not None
+        loaded = importlib.util.module_from_spec(spec)
+        sys.modules[module] = loaded
+        try:
+            spec.loader.exec_module(loaded)
+        except (Exception, SystemExit) as error:
+            del sys.modules[module]
+            raise PluginError(
+                f"{file} cannot be imported by a worker: {type(error).__name__}: {error}. Keep classes in a module "
+                "whose import starts no study, or pass executor='inline'."
+            ) from error
+    try:
+        cls = functools.reduce(getattr, code["qualname"].split("."), sys.modules[module])
+    except AttributeError:
+        raise PluginError(f"{file} no longer defines {code['qualname']}.") from None
+    _adopted[kind, name] = (cls, LocalCode(**code))  # type: ignore[assignment]
+
+
+def provenance(kind: str, name: str) -> dict[str, Any]:
+    """What decides a plugin's behaviour: {"distribution", "version", "sources", "requires"}.
+
+    "sources" is a SHA-256 over its top-level package's Python files; "requires" maps the distributions that it
+    declares to the versions that are installed.
+    """
+    code = local_code(kind, name)
+    if code is not None:
+        return {
+            "distribution": code.file or "this process",
+            "version": "",
+            "sources": code.sha256,
+            "requires": {},
+        }
+    listing = next(one for one in listings(kind) if one.name == name)
+    package = listing.value.split(":")[0].split(".")[0]
+    return {
+        "distribution": listing.distribution,
+        "version": listing.version,
+        "sources": "" if package == "novum" else package_hash(package),
+        "requires": _requirements(listing.distribution),
+    }
+
+
+@functools.cache
+def package_hash(package: str, only: tuple[str, ...] = ()) -> str:
+    """SHA-256 over the Python files of a top-level package, by relative path; `only` limits it to some prefixes."""
+    spec = importlib.util.find_spec(package)
+    if spec is None:
+        raise PluginError(f"the package {package!r} is not installed.")
+    digest = hashlib.sha256()
+    roots = [Path(root) for root in spec.submodule_search_locations or []]
+    files = {path.relative_to(root).as_posix(): path for root in roots for path in root.rglob("*.py")}
+    if not roots and spec.origin is not None:
+        files = {Path(spec.origin).name: Path(spec.origin)}
+    for relative in sorted(files):
+        if not only or relative.startswith(only):
+            digest.update(f"{relative}\0".encode())
+            digest.update(hashlib.sha256(files[relative].read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _requirements(distribution: str) -> dict[str, str]:
+    import re
+
+    found: dict[str, str] = {}
+    for line in importlib.metadata.requires(distribution) or []:
+        name = re.split(r"[ ;<>=!~\[(]", line, maxsplit=1)[0]
+        if "extra ==" not in line:
+            try:
+                found[name] = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                found[name] = "not installed"
+    return dict(sorted(found.items()))
+
+
+def fitting(signature: Any) -> list[str]:
+    """Names of the installed models that fit a signature; one that cannot be imported is left out."""
+    by_kind: dict[bool, list[str]] = defaultdict(list)
+    for name in names("model"):
+        try:
+            by_kind[fits(load("model", name), signature)].append(name)
+        except PluginError:
+            continue
+    return by_kind[True]
+
+
+def fits(cls: Any, signature: Any) -> bool:
+    """Whether a model class fits a signature by the kinds of its inputs and outputs."""
+    return signature.inputs.kind in cls.inputs and signature.outputs.kind in cls.outputs

@@ -1,0 +1,95 @@
+"""How to train, in words that all domains share."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from novum.config import Config
+from novum.errors import ConfigError
+
+_BUDGET = re.compile(r"(?P<count>[0-9][0-9_]*(?:\.[0-9]+)?)\s*(?P<unit>[a-z]+)?")
+_UNITS = {"epoch": "epochs", "epochs": "epochs", "sample": "samples", "samples": "samples"} | {
+    "step": "steps",
+    "steps": "steps",
+    "unit": "units",
+    "units": "units",
+    None: "units",
+}
+
+
+class Recipe(Config):
+    """How to train one arm."""
+
+    budget: str = "1 epochs"
+    """How much experience: "6 epochs", "5_000 samples", "100_000 steps" (environment steps), or a number of
+    units."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Units in a batch: samples, or environment steps collected before each update."""
+    optimizer: str = "adamw"
+    """Name of an installed optimiser (`novum plugins list --kind optimizer`)."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """The step size that the schedule scales."""
+    schedule: str = "constant"
+    """Name of an installed schedule: a factor on the learning rate over the share of the budget used."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the budget over which the rate first rises from zero; the schedule covers the rest."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decay of the weights, as the optimiser defines it."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of `sgd` and `rmsprop`; the other optimisers have none."""
+    clip: Annotated[float, Field(ge=0)] = 0.0
+    """Largest norm of the gradient of one loss; 0 clips nothing."""
+    averaging: Literal["none", "ema"] = "none"
+    """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
+    compile: bool = False
+    """Compile the losses with torch.compile: worth it for long runs only."""
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _check_budget(cls, value: object) -> object:
+        text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if isinstance(text, str):
+            amount(text)
+        return text
+
+
+def amount(budget: str) -> tuple[float, str]:
+    """Parse a budget into (count, "epochs" | "samples" | "steps" | "units").
+
+    Raises ConfigError for anything else, and for zero.
+    """
+    match = _BUDGET.fullmatch(budget.strip().lower())
+    unit = _UNITS.get(match["unit"]) if match else None
+    count = float(match["count"]) if match else 0.0
+    if match is None or unit is None or count <= 0:
+        raise ValueError(
+            f"a budget is a positive number and a unit, such as '6 epochs', '5_000 samples' or '100_000 steps'; "
+            f"received {budget!r}"
+        )
+    return count, unit
+
+
+def units(budget: str, size: int | None) -> int:
+    """The budget in units of experience, for a source of `size` units (None: an environment).
+
+    Raises ConfigError for epochs of something endless, samples of an environment, or steps of a data set.
+    """
+    count, unit = amount(budget)
+    if unit == "epochs" and size is None:
+        raise ConfigError(
+            f"recipe.budget: {budget!r} counts epochs, but an environment has no end; give environment steps, "
+            "such as '100_000 steps'."
+        )
+    if unit == "samples" and size is None:
+        raise ConfigError(f"recipe.budget: {budget!r} counts samples, but this task is an environment; say 'steps'.")
+    if unit == "steps" and size is not None:
+        raise ConfigError(
+            f"recipe.budget: {budget!r} counts environment steps, but this task is a data set of {size} samples; "
+            "say 'epochs' or 'samples'."
+        )
+    return max(1, round(count * (size or 1) if unit == "epochs" else count))

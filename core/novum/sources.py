@@ -1,0 +1,146 @@
+"""Ready sources for data sets, so that order, disjoint splits and unit ids are written once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from novum.data import Batch
+from novum.errors import ConfigError, DataError
+from novum.task import Source
+
+if TYPE_CHECKING:
+    from novum.data import Act
+    from novum.seeds import Seed
+
+SCORING_BATCH = 256
+
+
+class Examples(Source):
+    """A finite set of examples: a list of strings, numpy arrays, or anything with `len` and integer indexing.
+
+    Training gives batches of exactly `batch_size` from one shuffled pass after another, so that a batch may
+    span two passes; the order is a function of `seed` alone. Scoring gives every example once, in stored order.
+    """
+
+    def __init__(
+        self,
+        inputs: Any,
+        targets: Sequence[Any] | np.ndarray | None,
+        ids: Sequence[str],
+        *,
+        seed: Seed,
+        batch_size: int,
+        hashes: Sequence[str] | None = None,
+    ) -> None:
+        """Raises DataError when empty, when lengths differ, or when an id occurs twice."""
+        if len(ids) == 0:
+            raise DataError("the split is empty: 0 examples; check the file, its filters and the split's shares.")
+        if len(inputs) != len(ids) or (targets is not None and len(targets) != len(ids)):
+            raise DataError(
+                f"{len(inputs)} inputs, {'no' if targets is None else len(targets)} targets and {len(ids)} ids: "
+                "give one of each per example."
+            )
+        if len(set(ids)) != len(ids):
+            raise DataError(f"{len(ids) - len(set(ids))} unit ids occur twice; ids must be unique within a split.")
+        self.inputs = inputs
+        self.targets = None if targets is None else np.asarray(targets)
+        self.ids = tuple(ids)
+        self._hashes = None if hashes is None else tuple(hashes)
+        self._seed = seed
+        self._batch_size = batch_size
+        self._epoch = 0
+        self._order: np.ndarray = np.empty(0, dtype=np.int64)
+
+    @property
+    def size(self) -> int:
+        return len(self.ids)
+
+    def next(self, act: Act) -> Batch:
+        while len(self._order) < self._batch_size:
+            shuffled = self._seed.child("epoch", self._epoch).numpy().permutation(self.size)
+            self._order = np.concatenate([self._order, shuffled])
+            self._epoch += 1
+        rows, self._order = self._order[: self._batch_size], self._order[self._batch_size :]
+        return self._batch(rows)
+
+    def each(self, act: Act) -> Iterator[Batch]:
+        for start in range(0, self.size, SCORING_BATCH):
+            yield self._batch(np.arange(start, min(start + SCORING_BATCH, self.size)))
+
+    def hashes(self) -> tuple[str, ...]:
+        if self._hashes is None:
+            self._hashes = tuple(content_hash(self.inputs[row]) for row in range(self.size))
+        return self._hashes
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        array = isinstance(self.inputs, np.ndarray)
+        return Batch(
+            inputs=self.inputs[rows] if array else [self.inputs[int(row)] for row in rows],
+            targets=None if self.targets is None else self.targets[rows],
+            units=len(rows),
+            ids=tuple(self.ids[row] for row in rows),
+        )
+
+
+def content_hash(unit: Any) -> str:
+    """A short hash of one unit's exact content: a string, bytes, or an array with its shape and type."""
+    if isinstance(unit, str):
+        return hashlib.sha256(unit.encode()).hexdigest()[:32]
+    if isinstance(unit, bytes):
+        return hashlib.sha256(unit).hexdigest()[:32]
+    array = np.ascontiguousarray(unit)
+    head = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(head + array.tobytes()).hexdigest()[:32]
+
+
+def split(
+    ids: Sequence[str],
+    dev: float = 0.1,
+    test: float = 0.2,
+    stratify: Sequence[Any] | None = None,
+    group: Sequence[Any] | None = None,
+) -> dict[str, np.ndarray]:
+    """Divide units into "train", "dev" and "test": ascending row positions, disjoint and complete.
+
+    ids: one stable id per unit; a unit's split follows from its id alone (its rank by SHA-256 within its
+        stratum), so the shares are exact to rounding and no random state is involved.
+    dev, test: shares, each at least 0, together below 1.
+    stratify: one class per unit; every class is divided by the same shares. Unsplittable classes of one or two
+        units go to train first.
+    group: one group per unit (a document, a speaker); units of one group, and units that share an id, never
+        part. With both, a group counts for the class that most of its units have.
+
+    Raises ConfigError for shares out of range and DataError when a split with a positive share stays empty.
+    """
+    if not (dev >= 0 and test >= 0 and dev + test < 1):
+        raise ConfigError(f"split: dev={dev!r} and test={test!r} must be shares, at least 0 and together below 1.")
+    members: dict[str, list[int]] = defaultdict(list)
+    for row, unit in enumerate(group if group is not None else ids):
+        members[str(unit)].append(row)
+    strata: dict[str, list[str]] = defaultdict(list)
+    for name, rows in members.items():
+        strata[_common([stratify[row] for row in rows]) if stratify is not None else ""].append(name)
+    found: dict[str, list[int]] = {"train": [], "dev": [], "test": []}
+    for names in strata.values():
+        names.sort(key=lambda name: hashlib.sha256(name.encode()).digest())
+        total = sum(len(members[name]) for name in names)
+        quota = {"test": round(test * total), "dev": round(dev * total)}
+        for name in names:
+            room = next((part for part in ("test", "dev") if quota[part] >= len(members[name])), "train")
+            if room != "train":
+                quota[room] -= len(members[name])
+            found[room] += members[name]
+    for part, share in (("train", 1.0), ("dev", dev), ("test", test)):
+        if share > 0 and not found[part]:
+            raise DataError(f"split: {part!r} stays empty ({len(ids)} units, share {share}); give more data or shares.")
+    return {part: np.array(sorted(rows), dtype=np.int64) for part, rows in found.items()}
+
+
+def _common(labels: Sequence[Any]) -> str:
+    counts: Mapping[str, int] = {str(label): [str(each) for each in labels].count(str(label)) for label in labels}
+    return max(sorted(counts), key=lambda label: counts[label])

@@ -1,0 +1,1 @@
+"""novum_vision"""
