@@ -42,13 +42,15 @@ _HOMES = {
         "StudyError",
     ),
     "novum.evaluator": ("Evaluator",),
-    "novum.hypothesize": ("Hypothesis", "load", "load_all"),
+    "novum.claimfile": ("load", "load_all"),
+    "novum.hypothesize": ("Comparison", "Hypothesis"),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
     "novum.recipe": ("Recipe",),
     "novum.seeds": ("Seed",),
     "novum.sources": ("Examples", "content_hash", "split"),
-    "novum.study": ("Run", "Study"),
+    "novum.run": ("Run",),
+    "novum.study": ("Study",),
     "novum.task": ("Source", "Split", "Task"),
     "novum.validate": ("Verdict",),
 }
@@ -61,6 +63,7 @@ __all__ = [
     "Arm",
     "Batch",
     "Classes",
+    "Comparison",
     "Config",
     "ConfigError",
     "Controls",
@@ -117,6 +120,8 @@ if TYPE_CHECKING:
     from novum.arm import evaluator as evaluator
     from novum.arm import model as model
     from novum.arm import task as task
+    from novum.claimfile import load as load
+    from novum.claimfile import load_all as load_all
     from novum.config import Config as Config
     from novum.data import (
         Act as Act,
@@ -189,9 +194,8 @@ if TYPE_CHECKING:
         StudyError as StudyError,
     )
     from novum.evaluator import Evaluator as Evaluator
+    from novum.hypothesize import Comparison as Comparison
     from novum.hypothesize import Hypothesis as Hypothesis
-    from novum.hypothesize import load as load
-    from novum.hypothesize import load_all as load_all
     from novum.model import Model as Model
     from novum.model import Preparation as Preparation
     from novum.model import Weights as Weights
@@ -200,11 +204,11 @@ if TYPE_CHECKING:
     from novum.observe import Scale as Scale
     from novum.observe import majority as majority
     from novum.recipe import Recipe as Recipe
+    from novum.run import Run as Run
     from novum.seeds import Seed as Seed
     from novum.sources import Examples as Examples
     from novum.sources import content_hash as content_hash
     from novum.sources import split as split
-    from novum.study import Run as Run
     from novum.study import Study as Study
     from novum.task import Source as Source
     from novum.task import Split as Split

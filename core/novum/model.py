@@ -103,6 +103,8 @@ class Model(ABC):
     """What `prepare` gives, so that it can be loaded again."""
     inputs: ClassVar[tuple[str, ...]] = ()
     outputs: ClassVar[tuple[str, ...]] = ()
+    imports: ClassVar[tuple[str, ...]] = ()
+    """Slow modules that its methods import: workers load them once, before the first trial."""
 
     def __init__(self, config: Any) -> None:  # one that the nested `Config` validated
         self.config = config

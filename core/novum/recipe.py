@@ -46,8 +46,6 @@ class Recipe(Config):
     """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
-    compile: bool = False
-    """Compile the losses with torch.compile: worth it for long runs only."""
 
     @field_validator("budget", mode="before")
     @classmethod

@@ -66,6 +66,8 @@ class Task(ABC):
         """No options."""
 
     evaluator: ClassVar[str] = "classification"
+    imports: ClassVar[tuple[str, ...]] = ()
+    """Slow modules that its methods import: workers load them once, before the first trial."""
 
     def __init__(self, config: Any) -> None:  # one that the nested `Config` validated
         self.config = config

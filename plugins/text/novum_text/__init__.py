@@ -1,1 +1,1 @@
-"""novum_text"""
+"""Text classification for Novum: the task `text-classification` and the models `bag` and `transformer`."""

@@ -1,1 +1,1 @@
-"""novum_vision"""
+"""Image tasks and models for Novum: the task `image-classification` and the model `timm`."""

@@ -1,0 +1,49 @@
+# Two commands on a fresh machine with Python ≥ 3.11, make, git and a package index: `make demo` and `make test`.
+SHELL := /bin/sh
+PYTHON ?= python3
+DATA := $(abspath ../shared/data)
+ifneq ($(wildcard $(DATA)/README.md),)
+export NOVUM_DATA ?= $(DATA)
+endif
+export UV_PYTHON_DOWNLOADS = never
+
+# uv from the PATH, or a private one: .tools holds nothing else.
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+RUN := $(UV) run --no-sync
+STAMP := .venv/.installed
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+
+.PHONY: help demo test check format install clean
+help:
+	@echo "make demo    the quick start: one claim on images, text and control (about 4 minutes)"
+	@echo "make test    every test"
+	@echo "make check   ruff (lint and format) and mypy"
+	@echo "make install everything that the above need, into .venv"
+
+.tools/bin/uv:
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet "uv>=0.8"
+
+$(STAMP): $(PROJECTS) | $(filter .tools/bin/uv,$(UV))
+	$(UV) sync --quiet --python $(PYTHON) --all-packages --all-extras
+	@touch $(STAMP)
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(RUN) novum demo
+
+test: $(STAMP)
+	$(RUN) pytest
+
+check: $(STAMP)
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy core plugins
+
+format: $(STAMP)
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache

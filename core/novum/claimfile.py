@@ -1,0 +1,225 @@
+"""Claim files: what a person writes in TOML, read into hypotheses."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from novum import config
+from novum.arm import Arm
+from novum.errors import ConfigError, DataError, closest
+from novum.hypothesize import Comparison, Hypothesis
+
+MAX_BYTES = 1_000_000
+ARM_KEYS = ("task", "model", "evaluator", "recipe", "start_from")
+
+
+class Override(config.Config):
+    """What an arm changes: any part of task, model, evaluator and recipe, and the arm that it starts from."""
+
+    task: dict[str, Any] = {}
+    """Options of the task to replace; naming another `plugin` replaces the table."""
+    model: dict[str, Any] = {}
+    """Options of the model to replace; naming another `plugin` replaces the table."""
+    evaluator: dict[str, Any] = {}
+    """The evaluator, or options of it."""
+    recipe: dict[str, Any] = {}
+    """Values of the recipe to replace."""
+    start_from: dict[str, Any] | None = None
+    """Overrides that make the parent arm, whose trained weights this arm begins with."""
+
+
+class TaskTable(Override):
+    """One task of a claim: the arm that both sides share, and what each changes."""
+
+    control: Override = Override()
+    """What the control changes on this task."""
+    treatments: dict[str, Override] = {}
+    """What each treatment changes on this task."""
+    metric: str | None = None
+    """The metric that decides, if not the evaluator's primary one."""
+    minimum_effect: float | None = None
+    """The least effect that counts, on this task's scale."""
+    minimum_effect_raw: float | None = None
+    """The least effect that counts, in the metric's own units."""
+
+
+class ClaimFile(config.Config):
+    """A claim as written."""
+
+    claim: str
+    """The sentence that is to be tested."""
+    minimum_effect: float | None = None
+    """The least effect that counts, on each task's scale: 0 is chance, 1 the reference."""
+    minimum_effect_raw: float | None = None
+    """The least effect that counts, in the metric's own units."""
+    max_seeds: int = 10
+    """Pairs of trials per task."""
+    alpha: float = 0.05
+    """One-sided error rate of the claim; several treatments share it."""
+    scope: str = "all"
+    """On how many tasks it must hold."""
+    seed: int = 0
+    """Root of the seed schedule."""
+    keep: str = "first"
+    """Which trained weights outlive the verdict: none, first (the first seed of each arm) or all."""
+    metric: str | None = None
+    """The metric that decides, if not each evaluator's primary one."""
+    rests_on: tuple[str, ...] = ()
+    """Ids of the observations behind the claim."""
+    control: Override = Override()
+    """What the control changes on every task."""
+    treatments: dict[str, Override]
+    """What each treatment changes on every task; each is a hypothesis of its own."""
+    tasks: dict[str, TaskTable]
+    """The tasks, by the names that the report will use."""
+
+
+def load(path: str | Path, treatment: str | None = None, overrides: Sequence[str] = ()) -> Hypothesis:
+    """The hypothesis of a claim file with one treatment, or the one called `treatment`.
+
+    Raises what `load_all` raises, and ConfigError when there are several and none, or an unknown one, is named.
+    """
+    found = {each.name: each for each in load_all(path, overrides)}
+    if treatment is None and len(found) == 1:
+        return next(iter(found.values()))
+    if treatment not in found:
+        raise ConfigError(f"{path}: which treatment? received {treatment!r}; {closest(str(treatment), found)}.")
+    return found[treatment]
+
+
+def load_all(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Hypothesis, ...]:
+    """One hypothesis per treatment of a claim file, in order; each is tested at alpha / number of treatments.
+
+    overrides: "tasks.digits.recipe.learning_rate=1e-3": a dotted key and a TOML value (or bare text).
+    Raises DataError when the file cannot be read, ConfigError when it does not hold a claim.
+    """
+    data = read(Path(path))
+    for override in overrides:
+        _override(data, override)
+    return hypotheses(data, str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file of at most 1 MB. Raises DataError or ConfigError with the place of the fault."""
+    if not path.is_file():
+        raise DataError(f"no claim file at {str(path)!r}; give the path of a .toml file.")
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{path}: {path.stat().st_size} bytes; a claim file has at most {MAX_BYTES}.")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}.") from None
+
+
+def hypotheses(data: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...]:
+    """Hypotheses from the tables of a claim file. Raises ConfigError, with the place of the fault."""
+    _explain_misplaced(data, where)
+    written = config.parse(ClaimFile, data, where)
+    for field in ("tasks", "treatments"):
+        if not getattr(written, field):
+            raise ConfigError(f"{where}: [{field}.NAME] is missing; a claim has at least one task and one treatment.")
+    for name, table in written.tasks.items():
+        unknown = set(table.treatments) - set(written.treatments)
+        if unknown:
+            raise ConfigError(
+                f"{where}: tasks.{name}.treatments: {sorted(unknown)[0]!r} is no treatment of this claim; "
+                f"{closest(sorted(unknown)[0], written.treatments)}."
+            )
+    shared = {
+        "minimum_effect": written.minimum_effect if written.minimum_effect is not None else 0.0,
+        "minimum_effect_raw": written.minimum_effect_raw,
+        **{name: getattr(written, name) for name in ("max_seeds", "scope", "seed", "keep", "metric", "rests_on")},
+    }
+    if written.minimum_effect is not None and written.minimum_effect_raw is not None:
+        raise ConfigError(f"{where}: give minimum_effect or minimum_effect_raw, not both.")
+    return tuple(
+        Hypothesis(
+            claim=written.claim,
+            name=treatment,
+            alpha=written.alpha / len(written.treatments),
+            tasks={name: _compare(written, name, treatment, where) for name in written.tasks},
+            **shared,
+        )
+        for treatment in written.treatments
+    )
+
+
+def _compare(written: ClaimFile, name: str, treatment: str, where: str) -> Comparison:
+    table = written.tasks[name]
+    base = {key: getattr(table, key) for key in ARM_KEYS}
+    control = _merge(_merge(base, written.control), table.control)
+    treated = _merge(_merge(base, written.treatments[treatment]), table.treatments.get(treatment, Override()))
+    return Comparison(
+        control=_arm(control, f"{where}: tasks.{name}"),
+        treatment=_arm(treated, f"{where}: tasks.{name}"),
+        metric=table.metric,
+        minimum_effect=table.minimum_effect,
+        minimum_effect_raw=table.minimum_effect_raw,
+    )
+
+
+def _merge(base: Mapping[str, Any], over: Override | Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key in ARM_KEYS:
+        new = over.get(key) if isinstance(over, Mapping) else getattr(over, key)
+        if not new:
+            continue
+        old = merged.get(key) or {}
+        other = "plugin" in new and new["plugin"] != old.get("plugin")
+        merged[key] = dict(new) if other or key == "start_from" else {**old, **new}
+    return merged
+
+
+def _arm(data: Mapping[str, Any], where: str) -> Arm:
+    for key in ("task", "model"):
+        if "plugin" not in data[key]:
+            raise ConfigError(f'{where}.{key}: no plugin is named; write {key} = {{ plugin = "…" }}.')
+        if not isinstance(data[key]["plugin"], str):
+            raise ConfigError(f"{where}.{key}.plugin: received {data[key]['plugin']!r}; give a plugin's name.")
+    parent = None
+    if data.get("start_from"):
+        over = config.parse(Override, data["start_from"], f"{where}.start_from")
+        own = {key: value for key, value in data.items() if key != "start_from"} | {"start_from": None}
+        parent = _arm(_merge(own, over), f"{where}.start_from")
+    evaluator = data.get("evaluator") or None
+    if evaluator is not None and "plugin" not in evaluator:
+        raise ConfigError(f'{where}.evaluator: no plugin is named; write evaluator = {{ plugin = "…" }}.')
+    plain = Arm.from_json({**data, "evaluator": evaluator, "start_from": None})
+    return plain if parent is None else plain.but(start_from=parent)
+
+
+def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:
+    """In TOML a key after a table's header belongs to that table: the commonest slip in a claim file."""
+    tasks = data.get("tasks")
+    top = set(ClaimFile.model_fields) - set(TaskTable.model_fields) - {"tasks"}
+    for name, table in tasks.items() if isinstance(tasks, Mapping) else ():
+        misplaced = sorted(top & set(table)) if isinstance(table, Mapping) else []
+        if misplaced:
+            raise ConfigError(
+                f"{where}: {misplaced[0]!r} (value {table[misplaced[0]]!r}) stands inside [tasks.{name}]; it is about "
+                f"the whole claim: move it above the first [tasks.…]."
+            )
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    path, equals, value = text.partition("=")
+    parts = path.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"override {text!r}: write a dotted key and a value, such as tasks.digits.recipe.clip=1.0.")
+    place: Any = data
+    for part in parts[:-1]:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"override {text!r}: {part!r} holds a value, not a table.")
+    place[parts[-1]] = value_of(value)
+
+
+def value_of(text: str) -> Any:
+    """A TOML value typed on a command line; what is no TOML value is taken as bare text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text.strip()

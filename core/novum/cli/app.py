@@ -1,0 +1,326 @@
+"""The commands that run things: demo, run, plan, train, observe; the others are added from the modules beside."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from novum.arm import Arm
+from novum.cli import catalogue, record
+from novum.cli.terminal import Terminal, print_verdict, rows_table, show
+from novum.errors import ConfigError, DataError, closest
+from novum.lab import Listener
+from novum.recipe import Recipe
+from novum.study import Study
+
+app = typer.Typer(
+    name="novum",
+    help="Did it really help? Registered, paired, recomputable verdicts for machine-learning ideas in any domain.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+console = Console(soft_wrap=True, highlight=False)
+
+Folder = Annotated[
+    str | None, typer.Option("--study", help="The study's folder [default: $NOVUM_STUDY or ./novum-study]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+Where = Annotated[str, typer.Option("--executor", help="local (a process per trial) or inline (this process).")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trials at a time [default: one per core].")]
+Tracker = Annotated[str, typer.Option("--tracker", help="Where curves are written live: jsonl or tensorboard.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the claim: tasks.digits.recipe.learning_rate=1e-3 …")
+]
+
+EXITS = {"supported": 0, "refuted": 10, "equivalent": 11, "inconclusive": 12, "invalid": 13}
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere in a command.")] = False,
+) -> None:
+    """Did it really help?"""
+
+
+def open_study(
+    folder: str | None, executor: str = "local", workers: int | None = None, tracker: str = "jsonl", quiet: bool = False
+) -> Study:
+    """The study that a command works on, told to this terminal unless quiet."""
+    listener = Listener() if quiet else Terminal(console)
+    debug = bool(os.environ.get("NOVUM_DEBUG"))
+    return Study(folder, executor=executor, workers=workers, tracker=tracker, listener=listener, debug=debug)
+
+
+def emit(value: Any) -> None:
+    """One JSON value on standard output."""
+    typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def quickstart() -> Path:
+    """The quick start's claim file: beside the package in a wheel, in experiments/ in a checkout."""
+    import novum
+
+    home = Path(novum.__file__).parent
+    for path in (home / "quickstart" / "claim.toml", home.parents[1] / "experiments" / "quickstart" / "claim.toml"):
+        if path.is_file():
+            return path
+    raise DataError("the quick start's claim file is missing from this installation; install novum again.")
+
+
+@app.command()
+def demo(study: Folder = None, as_json: Json = False, executor: Where = "local", workers: Workers = None) -> None:
+    """The quick start: one claim on images, text and control, in a few minutes."""
+    folder = study or os.environ.get("NOVUM_STUDY") or "studies/quickstart"
+    if not as_json:
+        console.print("[bold]Did it really help?[/]  Novum tests one idea on three real problems and gives a verdict.")
+    _run_claim(quickstart(), [], open_study(folder, executor, workers, quiet=as_json), as_json)
+
+
+@app.command()
+def run(
+    claim: Annotated[Path, typer.Argument(help="A claim file (TOML).")],
+    overrides: Overrides = None,
+    study: Folder = None,
+    as_json: Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and rehearse; register nothing.")] = False,
+    new: Annotated[bool, typer.Option("--new", help="Register the claim anew, as a child, on fresh seeds.")] = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="0 supported, 10 refuted, 11 equivalent, 12 inconclusive, 13 invalid.")
+    ] = False,
+    executor: Where = "local",
+    workers: Workers = None,
+    tracker: Tracker = "jsonl",
+) -> None:
+    """Register a claim, run its trials and give the verdict; the same command again resumes."""
+    opened = open_study(study, executor, workers, tracker, quiet=as_json)
+    if dry_run:
+        _plan(claim, overrides or [], opened, as_json)
+        return
+    outcomes = _run_claim(claim, overrides or [], opened, as_json, new)
+    if exit_code:
+        raise typer.Exit(max(EXITS[outcome] for outcome in outcomes))
+
+
+@app.command()
+def plan(
+    claim: Annotated[Path, typer.Argument(help="A claim file (TOML).")],
+    overrides: Overrides = None,
+    study: Folder = None,
+    as_json: Json = False,
+    executor: Where = "local",
+    workers: Workers = None,
+) -> None:
+    """Check a claim, rehearse its arms, and say what it may cost; registers nothing."""
+    _plan(claim, overrides or [], open_study(study, executor, workers, quiet=as_json), as_json)
+
+
+def _plan(claim: Path, overrides: list[str], study: Study, as_json: bool) -> None:
+    from novum.claimfile import load_all
+
+    told: dict[str, str] = {}
+    for hypothesis in load_all(claim, overrides):
+        told[hypothesis.name] = study.plan(hypothesis)
+        if not as_json:
+            console.print(f"[bold]{escape(hypothesis.name)}[/]: {escape(told[hypothesis.name])} Nothing is registered.")
+    if as_json:
+        emit(told)
+
+
+def _run_claim(claim: Path, overrides: list[str], study: Study, as_json: bool, new: bool = False) -> list[str]:
+    from novum.claimfile import load_all
+
+    hypotheses = load_all(claim, overrides)
+    verdicts: list[dict[str, Any]] = []
+    for hypothesis in hypotheses:
+        if len(hypotheses) > 1 and not as_json:
+            console.print(f"\n[bold]Treatment {escape(hypothesis.name)}[/], tested at {hypothesis.alpha:.3g}.")
+        verdict = study.run(hypothesis, new=new)
+        path = study.report(verdict.hypothesis)
+        verdicts.append({"verdict": verdict.record, "report": str(path)})
+        if not as_json:
+            print_verdict(console, verdict.record, hypothesis.claim)
+            _print_next(study)
+            console.print(
+                f"\nVerdict {verdict.hypothesis}; recompute it: novum verdict {verdict.hypothesis} --recompute"
+                f" --study {_short(study.folder)}"
+            )
+            console.print(f"Report: {path}")
+    if as_json:
+        emit(verdicts if len(verdicts) > 1 else verdicts[0])
+    study.close()
+    return [each["verdict"]["outcome"] for each in verdicts]
+
+
+def _print_next(study: Study) -> None:
+    proposed = study.next()
+    if proposed is None:
+        console.print("\n[bold cyan]next[/]  Nothing follows from this verdict alone.")
+        return
+    tasks = ", ".join(proposed.tasks)
+    console.print(
+        f"\n[bold cyan]next[/]  What I would test now: “{escape(proposed.claim)}” ({escape(tasks)}; "
+        f"{proposed.max_seeds} fresh seeds per arm)."
+    )
+
+
+def _short(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+@app.command()
+def train(
+    words: Annotated[list[str], typer.Argument(help="task=… task.OPTION=… model=… model.OPTION=… budget=… …")],
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 1,
+    test: Annotated[bool, typer.Option("--test", help="Also score on test; counted as an opening.")] = False,
+    study: Folder = None,
+    as_json: Json = False,
+    executor: Where = "local",
+    workers: Workers = None,
+    tracker: Tracker = "jsonl",
+) -> None:
+    """Train one arm, unregistered: per-epoch train loss and dev scores. Exploratory, never evidence."""
+    opened = open_study(study, executor, workers, tracker, quiet=as_json)
+    runs = opened.train_seeds(parse_arm(words), seeds=range(seeds), test=test)
+    opened.close()
+    if as_json:
+        emit([_run_json(each) for each in runs])
+        return
+    for each in runs:
+        console.print(f"\n[bold]Seed {each.seed}[/]  {each.facts['units']} units in {each.facts['seconds']:.3g} s")
+        names = list(dict.fromkeys(name for point in each.curve for name in point["metrics"]))[:4]
+        losses = list(dict.fromkeys(name for point in each.curve for name in point["losses"]))
+        lines: list[dict[str, Any]] = [
+            {"units": point["units"]}
+            | {f"train {name}": point["losses"].get(name) for name in losses}
+            | {f"dev {name}": point["metrics"].get(name) for name in _first(names, each.metrics)}
+            for point in each.curve
+        ]
+        if lines:
+            console.print(rows_table(lines, list(lines[0])))
+        if each.diverged:
+            console.print(f"It diverged: {each.diverged}.")
+        if each.facts["start"]:
+            start = each.facts["start"]
+            console.print(f"Started from its parent: {start['loaded']} tensors loaded, {len(start['fresh'])} fresh.")
+        for split, metrics, tables in _tables(each):
+            console.print(f"{split}: " + ", ".join(f"{name} {show(value)}" for name, value in metrics.items()))
+            for table, rows in tables.items():
+                flat = [{table: name, **cells} for name, cells in rows.items()]
+                if flat and split == "test":
+                    console.print(rows_table(flat, list(flat[0])))
+        console.print(f"Weights and preparation: {each.weights}")
+    console.print("\nExploratory: these numbers are no evidence for a claim; `novum run CLAIM` gives a verdict.")
+
+
+def _first(names: list[str], metrics: Any) -> list[str]:
+    ordered = [name for name in metrics if name in names]
+    return ordered or names
+
+
+def _tables(run: Any) -> list[tuple[str, Any, Any]]:
+    from novum.validate import number
+
+    found = [("dev", {name: _plain(value) for name, value in run.metrics.items()}, run.tables)]
+    if run.test is not None:
+        metrics = {name: _plain(number(value)) for name, value in run.test["metrics"].items()}
+        found.append(("test", metrics, run.test["tables"]))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, float) else {"undefined": value.because}
+
+
+def _run_json(run: Any) -> dict[str, Any]:
+    return {
+        "trial": run.key,
+        "seed": run.seed,
+        "metrics": {name: _plain(value) for name, value in run.metrics.items()},
+        "tables": run.tables,
+        "curve": list(run.curve),
+        "test": run.test,
+        "diverged": run.diverged,
+        "weights": str(run.weights),
+        **run.facts,
+    }
+
+
+@app.command()
+def observe(
+    words: Annotated[list[str], typer.Argument(help="task=… task.OPTION=… (or the task's name alone)")],
+    study: Folder = None,
+    as_json: Json = False,
+    executor: Where = "local",
+) -> None:
+    """Facts and scale of a task."""
+    from novum import plugins
+
+    words = [f"task={words[0]}" if "=" not in words[0] else words[0], *words[1:]]
+    if not any(word.startswith("model=") for word in words):
+        task = parse_arm([*words, "model=any"]).task
+        words.append(f"model={_any_model(plugins, task)}")
+    opened = open_study(study, executor, quiet=True)
+    seen = opened.observe(parse_arm(words))
+    opened.close()
+    if as_json:
+        emit(seen)
+        return
+    console.print(rows_table(seen["facts"], ["id", "value", "unit", "about"]))
+    scale = seen["scale"]
+    console.print(
+        f"\nScale on {scale['metric']}: 0 is {show(scale['chance'])} (chance), 1 is {show(scale['reference'])}."
+        if scale
+        else "\nIt states no scale; a claim on it needs minimum_effect_raw."
+    )
+
+
+def _any_model(plugins: Any, task: Any) -> str:
+    """Observing needs no model, but an arm has one: the first that fits."""
+    signature = plugins.create("task", task.name, task.options).signature()
+    fitting = plugins.fitting(signature)
+    if not fitting:
+        raise ConfigError(f"no installed model fits the task {task.name!r}; name one with model=….")
+    return str(fitting[0])
+
+
+def parse_arm(words: list[str]) -> Arm:
+    """An arm from KEY=VALUE words. Raises ConfigError for a word that is no such pair, or an unknown key."""
+    from novum.claimfile import value_of
+
+    parts: dict[str, dict[str, Any]] = {"task": {}, "model": {}, "evaluator": {}, "recipe": {}}
+    for word in words:
+        key, equals, value = word.partition("=")
+        kind, dot, option = key.partition(".")
+        if not equals:
+            raise ConfigError(
+                f"{word!r}: write KEY=VALUE, such as task=gym, task.env=CartPole-v1 or budget='6 epochs'."
+            )
+        if dot and kind in parts:
+            parts[kind][option] = value_of(value)
+        elif kind in ("task", "model", "evaluator"):
+            parts[kind]["plugin"] = value
+        elif key in Recipe.model_fields:
+            parts["recipe"][key] = value_of(value)
+        else:
+            allowed = ["task", "model", "evaluator", *Recipe.model_fields]
+            raise ConfigError(f"{word!r}: unknown key {key!r}; {closest(key, allowed)} (or task.OPTION, model.OPTION).")
+    for kind in ("task", "model"):
+        if "plugin" not in parts[kind]:
+            raise ConfigError(f"no {kind} is named; add {kind}=NAME (`novum plugins list --kind {kind}` shows them).")
+    evaluator = parts["evaluator"] if "plugin" in parts["evaluator"] else None
+    return Arm.from_json({**parts, "evaluator": evaluator, "start_from": None})
+
+
+record.add(app)
+catalogue.add(app)

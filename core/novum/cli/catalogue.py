@@ -1,0 +1,129 @@
+"""The commands about what is installed: plugins list, plugins describe, doctor."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from novum import plugins as registry
+from novum.cli.terminal import rows_table
+from novum.errors import PluginError
+
+console = Console(soft_wrap=True, highlight=False)
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
+DESCRIBED = ("task", "model", "evaluator", "proposer")
+
+plugins = typer.Typer(help="What is installed.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add(app: typer.Typer) -> None:
+    """Put these commands on the application."""
+    app.add_typer(plugins, name="plugins")
+    app.command()(doctor)
+
+
+@plugins.command("list")
+def list_plugins(
+    kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None, as_json: Json = False
+) -> None:
+    """Every installed plugin, without importing any."""
+    if kind is not None:
+        registry.names(kind)
+    found = [asdict(one) for one in registry.listings(kind)]
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        console.print(rows_table(found, ["kind", "name", "distribution", "version", "value"]))
+
+
+@plugins.command()
+def describe(
+    name: Annotated[str, typer.Argument(help="A plugin's name.")],
+    kind: Annotated[str | None, typer.Option("--kind", help="Its kind, where several share the name.")] = None,
+    as_json: Json = False,
+) -> None:
+    """A plugin's options: types, defaults, descriptions; with --json their JSON Schema."""
+    kinds = [each for each in DESCRIBED if (kind in (None, each)) and name in registry.names(each)]
+    if not kinds:
+        names = sorted({one for each in DESCRIBED for one in registry.names(each)})
+        from novum.errors import closest
+
+        raise PluginError(f"no plugin with options is called {name!r}; {closest(name, names)}.")
+    described = {each: registry.load(each, name).Config.model_json_schema() for each in kinds}
+    if as_json:
+        typer.echo(json.dumps(described, indent=2))
+        return
+    for each in kinds:
+        cls = registry.load(each, name)
+        console.print(f"[bold]{each} {escape(name)}[/]  {escape((cls.__doc__ or '').strip().splitlines()[0])}")
+        rows = [
+            {
+                "option": option,
+                "type": _type(field.annotation),
+                "default": "required" if field.is_required() else repr(field.default),
+                "about": " ".join((field.description or "").split()),
+            }
+            for option, field in cls.Config.model_fields.items()
+        ]
+        console.print(rows_table(rows, ["option", "type", "default", "about"]) if rows else "  It has no options.")
+
+
+def _type(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def doctor(as_json: Json = False) -> None:
+    """Devices, versions and space; what is missing, and how to get it."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found: dict[str, Any] = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": usable,
+        "free_disk_gb": round(shutil.disk_usage(".").free / 1e9, 1),
+        "versions": {name: _version(name) for name in ("novum", "torch", "transformers", "timm", "gymnasium")},
+        "device": _device(),
+        "plugins": {},
+    }
+    for one in registry.listings():
+        try:
+            registry.load(one.kind, one.name)
+            state = "ok"
+        except PluginError as error:
+            state = str(error)
+        found["plugins"][f"{one.kind} {one.name}"] = state
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    console.print(f"Python {found['python']} on {found['platform']}")
+    console.print(f"{usable} cores usable, {found['free_disk_gb']} GB free here; trials run on: {found['device']}")
+    for name, version in found["versions"].items():
+        console.print(f"  {name} {version}")
+    broken = {name: state for name, state in found["plugins"].items() if state != "ok"}
+    console.print(f"{len(found['plugins']) - len(broken)} plugins load.")
+    for name, state in broken.items():
+        console.print(f"  [red]{escape(name)}[/]: {escape(state)}")
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed (its plugin is installed with pip)"
+
+
+def _device() -> str:
+    if "torch" not in sys.modules:
+        import torch  # noqa: F401 - two seconds, paid only by who asks for devices
+    from novum.runner import device
+
+    return device.kind()

@@ -1,0 +1,199 @@
+"""What a person sees in a terminal: the four acts, live progress, verdicts in words."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from novum.lab import Listener
+from novum.loop import duration
+from novum.validate import number
+
+COLOURS = {
+    "supported": "green",
+    "refuted": "red",
+    "equivalent": "blue",
+    "inconclusive": "yellow",
+    "invalid": "magenta",
+}
+
+
+class Terminal(Listener):
+    """Tells a study to a person, a sentence a line."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress: Progress | None = None
+        self._bar: Any = None
+        self._began = 0.0
+        self._total = self._before = self._done = self._workers = 0
+        self._metrics: dict[str, str] = {}
+        self._scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._next_line = 0.1
+
+    def act(self, number: int, name: str, sentence: str) -> None:
+        self.console.print(f"\n[bold cyan]{number} {escape(name)}[/]  {escape(sentence)}")
+
+    def say(self, sentence: str) -> None:
+        self.console.print(f"  {escape(sentence)}")
+
+    def observed(self, task: str, record: Mapping[str, Any]) -> None:
+        facts = {fact["id"]: fact for fact in record["facts"]}
+        told = [f"{_amount(fact['value'])} {fact['unit']} ({fact['about'].rstrip('.')})" for fact in _telling(facts)]
+        scale = record["scale"]
+        ends = (
+            f"chance is {show(scale['chance'])} and the reference {show(scale['reference'])} {scale['metric']}"
+            if scale
+            else "it states no scale"
+        )
+        self.console.print(f"  [bold]{escape(task)}[/]: {ends}; {escape('; '.join(told))}.")
+
+    def registered(self, plan: Mapping[str, Any]) -> None:
+        self._metrics = {name: task["metric"]["name"] for name, task in plan["tasks"].items()}
+
+    def planned(self, total: int, done: int, workers: int) -> None:
+        self._total, self._before, self._done, self._workers = total, done, done, workers
+        self._began, self._next_line = time.monotonic(), 0.1
+        if done:
+            self.say(f"{done} of {total} trials are there already.")
+        if self.console.is_terminal:
+            columns = (SpinnerColumn(), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self._progress = Progress(*columns, console=self.console, transient=True)
+            self._progress.start()
+            self._bar = self._progress.add_task(self._words(), total=total, completed=done)
+
+    def trial(self, task: str, arm: str, index: int, state: str, metrics: Mapping[str, Any]) -> None:
+        value = metrics.get(self._metrics.get(task, next(iter(metrics), "")))
+        if isinstance(value, int | float) and arm in ("control", "treatment"):
+            self._scores[task][arm].append(float(value))
+        if state == "lost":
+            self.say(f"The process of {task}, {arm}, seed {index} was lost; the trial is tried again on the same seed.")
+            return
+        if state in ("diverged", "failed"):
+            self.say(f"{task}, {arm}, seed {index}: {state}.")
+        self._done += 1
+        if self._progress is not None:
+            self._progress.update(self._bar, completed=self._done, description=self._words())
+        elif self._done >= self._next_line * self._total:
+            self.say(f"{self._done} of {self._total} trials done{self._words()}")
+            self._next_line = math.floor(10 * self._done / self._total) / 10 + 0.1
+
+    def ended(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        took = time.monotonic() - self._began
+        self.say(
+            f"{self._done - self._before} trials took {duration(took)}.{self._means(' Mean scores so far on dev: ')}"
+        )
+
+    def _words(self) -> str:
+        new = self._done - self._before
+        left = self._total - self._done
+        running = f", {min(self._workers, left)} running" if left else ""
+        to_go = f", {duration((time.monotonic() - self._began) / new * left)} left" if new and left else ""
+        return f"{running}{to_go}.{self._means(' ')}"
+
+    def _means(self, lead: str) -> str:
+        parts = [
+            f"{task} {show(sum(arms['control']) / len(arms['control']))} → "
+            f"{show(sum(arms['treatment']) / len(arms['treatment']))}"
+            for task, arms in self._scores.items()
+            if arms["control"] and arms["treatment"]
+        ]
+        return f"{lead}{'; '.join(parts)}" if parts else ""
+
+
+TELLING = ("train.size", "classes", "horizon", "baseline", "random")
+"""Facts worth a newcomer's line come first; matched by the end or the beginning of their ids."""
+
+
+def _telling(facts: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    found = [
+        fact
+        for word in TELLING
+        for name, fact in facts.items()
+        if name == word or name.split(".")[-1].startswith(word) or name.startswith(f"{word}.")
+    ]
+    unique = {fact["id"]: fact for fact in [*found, *facts.values()]}
+    return list(unique.values())[:3]
+
+
+def _amount(value: Any) -> str:
+    return show(value) if isinstance(value, float | Mapping) else str(value)
+
+
+def show(value: Any) -> str:
+    """A number for a person; a mapping says why there is none."""
+    if isinstance(value, Mapping):
+        return f"undefined, because {value['undefined']}"
+    if isinstance(value, str):
+        return value
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def print_verdict(console: Console, record: Mapping[str, Any], claim: str) -> None:
+    """The verdict of a claim: a table of tasks, the reasons, and the claim across tasks."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("task", "metric", "control", "treatment", "effect", "interval", "outcome", "cost"):
+        table.add_column(column, justify="left" if column in ("task", "metric", "outcome") else "right")
+    for name, task in record["tasks"].items():
+        interval = task["interval"]
+        between = "undefined" if isinstance(interval, Mapping) else f"{show(interval[0])} … {show(interval[1])}"
+        cost = task["cost"]
+        times = f"{show(cost['control'])} s → {show(cost['treatment'])} s"
+        ratio = "" if isinstance(cost["ratio"], Mapping) else f" (×{show(cost['ratio'])})"
+        table.add_row(
+            escape(name),
+            escape(task["metric"]),
+            show(task["control"]),
+            show(task["treatment"]),
+            "undefined" if isinstance(task["effect"], Mapping) else f"{task['effect']:+.3g}",
+            between,
+            badge(task["outcome"]),
+            times + ratio,
+        )
+    console.print()
+    console.print(table)
+    console.print()
+    for name, task in record["tasks"].items():
+        console.print(f"  [bold]{escape(name)}[/]: {escape(' '.join(task['reasons'][:2]))}")
+        for note in task["notes"]:
+            console.print(f"    {escape(note)}")
+    console.print(f"\n[bold]Did it really help?[/]  “{escape(claim)}”")
+    console.print(f"{badge(record['outcome'])}: {escape(' '.join(record['reasons']))}")
+    effect = number(record["effect"])
+    if len(record["tasks"]) > 1 and isinstance(effect, float):
+        low, high = record["interval"]
+        console.print(f"Effect, {record['effect_unit']}: {effect:+.3g} ({show(low)} … {show(high)}).")
+    if record["new_data"] == "closed":
+        console.print("Test stays sealed: new data are opened only to confirm a claim that dev supports.")
+
+
+def badge(outcome: str) -> str:
+    """An outcome in its colour."""
+    return f"[bold {COLOURS[outcome]}]{outcome}[/]"
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Table:
+    """Rows as a plain table."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(escape(_cell(row.get(column))) for column in columns))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "—"
+    return show(value) if isinstance(value, float | Mapping) else str(value)

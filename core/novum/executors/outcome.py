@@ -1,0 +1,84 @@
+"""From a job to its spool file, and from the file (or its absence) to a result: the same for every executor."""
+
+from __future__ import annotations
+
+import json
+import signal
+import traceback
+from pathlib import Path
+from typing import Any
+
+from novum.executors import spool
+from novum.executors.base import Failure, Job, Perform, Result
+
+CANNOT_STORE = 74
+"""Exit status of a worker whose result could not be written (EX_IOERR)."""
+LONGEST = 20_000
+"""Characters of a message or of a traceback that are kept, the last ones."""
+
+
+def attempt(perform: Perform, id: str, kind: str, payload: dict[str, Any], folder: Path, *, debug: bool) -> None:
+    """Perform a job and store its value, or what it raised, in the spool.
+
+    KeyboardInterrupt is always raised again, and with `debug` so is everything else. Raises OSError where the result
+    cannot be written.
+    """
+    try:
+        value = perform(kind, json.loads(json.dumps(payload)), folder)
+        if not isinstance(value, dict):
+            raise TypeError(f"a job's value is a dict; {kind!r} returned {type(value).__name__}")
+        json.dumps(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plugin may call sys.exit: that breaks its own job alone
+        if debug:
+            raise
+        told = {"type": type(error).__name__, "message": _tail(str(error))}
+        trace = "".join(traceback.format_exception(error))
+        spool.write(folder, id, {"error": {**told, "traceback": _tail(trace)}})
+    else:
+        spool.write(folder, id, {"value": value})
+
+
+def _tail(text: str) -> str:
+    return text if len(text) <= LONGEST else f"… {text[-LONGEST:]}"
+
+
+def result(job: Job, folder: Path, seconds: float, *, status: int | None, why: str = "") -> Result:
+    """The result of a job whose process has ended: read from the spool, or lost where nothing stands there.
+
+    `status` is an exit status, a negative signal, or None where the process could not be started; `why` is
+    "timeout", "cancelled", "" or the reason why it could not be started.
+    """
+    outcome = spool.read(folder, job.id)
+    if outcome is not None and "value" in outcome:
+        return Result(job, outcome["value"], None, lost=False, seconds=seconds)
+    if outcome is not None:
+        told = outcome["error"]
+        failure = Failure(str(told["type"]), str(told["message"]), str(told["traceback"]))
+        return Result(job, None, failure, lost=False, seconds=seconds)
+    return Result(job, None, _lost(job, folder, status, why), lost=True, seconds=seconds)
+
+
+def _lost(job: Job, folder: Path, status: int | None, why: str) -> Failure:
+    log = f"Its output is in {folder / 'logs' / f'{job.id}.log'}."
+    if why == "timeout":
+        return Failure("Timeout", f"job {job.id} timed out after {job.timeout:g} s and was stopped. {log}")
+    if why == "cancelled":
+        return Failure("Cancelled", f"job {job.id} was cancelled while it ran.")
+    if status is None:
+        return Failure("Lost", f"no process could be started for job {job.id}: {why}.")
+    if status == CANNOT_STORE:
+        return Failure(
+            "Lost", f"job {job.id} ended, but its result could not be written: is the disk of {folder} full? {log}"
+        )
+    if status < 0:
+        try:
+            name = signal.Signals(-status).name
+        except ValueError:  # a real-time signal has a number only
+            name = "a signal"
+        memory = " The system does so when memory runs out." if -status == signal.SIGKILL else ""
+        return Failure(
+            "Lost", f"the process of job {job.id} was ended by {name} ({-status}) before it had a result.{memory} {log}"
+        )
+    return Failure("Lost", f"the process of job {job.id} exited with status {status} before it had a result. {log}")

@@ -1,0 +1,109 @@
+"""What the acts share while a study runs: its folder, its ledger, its workers, and who is told of progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from novum import plugins
+from novum.errors import KINDS, NovumError, PluginError, StudyError
+
+if TYPE_CHECKING:
+    from novum.executors import Executor, Failure
+    from novum.ledger import Ledger
+
+
+class Listener:
+    """Hears what happens, and says nothing. The faces (terminal, notebook) override what they show."""
+
+    def act(self, number: int, name: str, sentence: str) -> None:
+        """One of the four acts begins."""
+
+    def say(self, sentence: str) -> None:
+        """One sentence for a person."""
+
+    def observed(self, task: str, record: Mapping[str, Any]) -> None:
+        """A task was observed: {"facts": [...], "scale": {...} or None}."""
+
+    def registered(self, plan: Mapping[str, Any]) -> None:
+        """A plan is registered, now or before: an `Experiment`'s record."""
+
+    def planned(self, total: int, done: int, workers: int) -> None:
+        """Trials are about to run, `workers` at a time; `done` of them ended before."""
+
+    def trial(self, task: str, arm: str, index: int, state: str, metrics: Mapping[str, Any]) -> None:
+        """A trial ended: state "done", "diverged", "failed" or "lost" (then it is tried again)."""
+
+    def ended(self) -> None:
+        """No more trials of this experiment."""
+
+
+@dataclass
+class Lab:
+    """A study at work."""
+
+    folder: Path
+    ledger: Ledger
+    executor: Executor
+    listener: Listener = field(default_factory=Listener)
+    tracker: str = "jsonl"
+
+    def one(self, kind: str, payload: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Do one job and return its value; raises its error as its own type (see `reraise`)."""
+        return self.all([(name, kind, payload)])[name]
+
+    def all(self, jobs: Iterable[tuple[str, str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+        """Do some (name, kind, payload) jobs side by side; the first error ends them all and is raised."""
+        from novum.executors import Job
+
+        names = {f"{kind}-{at}": (name, kind, payload) for at, (name, kind, payload) in enumerate(jobs)}
+        listed = [Job(id=job, kind=kind, payload=dict(payload)) for job, (_, kind, payload) in names.items()]
+        found: dict[str, dict[str, Any]] = {}
+        for result in self.executor.run(listed):
+            name, kind, _ = names[result.job.id]
+            self.executor.acknowledge(result.job.id)
+            if result.error is not None:
+                raise reraise(result.error, kind, name, self.folder)
+            assert result.value is not None
+            found[name] = result.value
+        return {name: found[name] for name, _, _ in names.values()}
+
+
+def reraise(error: Failure, kind: str, name: str, folder: Path) -> NovumError:
+    """The error of a job as an exception of this process.
+
+    A NovumError comes back as what it was; anything else is a plugin's or Novum's fault, and names its log.
+    """
+    if error.type in KINDS:
+        return KINDS[error.type](error.message)
+    last = error.traceback.strip().splitlines()[-1:] or [error.message]
+    return PluginError(
+        f"{kind} of {name} failed in a worker: {error.type}: {error.message or last[0]}. "
+        f"The traceback is in {folder / 'logs'}; run again with --executor inline --debug to stop where it happens."
+    )
+
+
+def local_code(*arms: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """How the classes of the caller's own script that these arms use travel to a worker.
+
+    Raises StudyError when a class is known only by name: the script that defined it must run again.
+    """
+    from dataclasses import asdict
+
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for arm in arms:
+        for kind in ("task", "model", "evaluator"):
+            name = (arm.get(kind) or {}).get("plugin", "")
+            if name.startswith(plugins.LOCAL):
+                code = plugins.local_code(kind, name)
+                if code is None:
+                    raise StudyError(
+                        f"the {kind} {name!r} was a class of a script; run that script again, which defines it."
+                    )
+                found[kind, name] = asdict(code)
+        if arm.get("start_from"):
+            for kind, code_json in local_code(arm["start_from"]):
+                found[kind, code_json["name"]] = code_json
+    return [(kind, code) for (kind, _), code in found.items()]

@@ -1,0 +1,214 @@
+"""The walk: observe → hypothesize → experiment → validate, once round. Every value is one frozen record."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from novum import experiment as experiments
+from novum import validate as validation
+from novum.arm import canonical
+from novum.errors import RegistrationError
+from novum.experiment import Experiment, design, fingerprint
+from novum.lab import Lab, local_code
+from novum.trials import POINTS
+
+if TYPE_CHECKING:
+    from novum.arm import Arm
+    from novum.hypothesize import Hypothesis
+    from novum.ledger import Ledger
+    from novum.validate import Verdict
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the loop is about: named tasks, each with the arms under discussion ("control" first)."""
+
+    name: str
+    arms: Mapping[str, Mapping[str, Arm]]
+
+    @classmethod
+    def of(cls, hypothesis: Hypothesis) -> Goal:
+        """The goal of a claim that somebody wrote: its tasks and both their arms."""
+        arms = {name: {"control": each.control, "treatment": each.treatment} for name, each in hypothesis.tasks.items()}
+        return cls(hypothesis.claim, arms)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a proposer may know: the goal, each task's facts and scale, and what was tried with which verdict.
+
+    resolved: "TASK/ARM" → plan, signature and metrics. Nothing of it comes from `test`.
+    """
+
+    goal: Goal
+    observations: Mapping[str, Mapping[str, Any]]
+    resolved: Mapping[str, Mapping[str, Any]]
+    history: tuple[tuple[Mapping[str, Any], Mapping[str, Any] | None], ...] = ()
+
+
+Propose = Callable[[Seen], "Hypothesis | None"]
+
+
+def cycle(goal: Goal, lab: Lab, propose: Propose) -> Verdict | None:
+    """Once round the loop; None when the proposer has nothing left to propose."""
+    lab.listener.act(1, "observe", "What do the tasks look like, and what are their 0 and 1?")
+    seen = observe(goal, lab)
+
+    hypothesis = propose(seen)
+    if hypothesis is None:
+        return None
+    lab.listener.act(2, "hypothesize", hypothesis.claim)
+    plan = register(lab, hypothesis, seen)
+
+    lab.listener.act(3, "experiment", "Train both arms on the same seeds, and score them on dev.")
+    lab.listener.registered(plan.record)
+    evidence = experiments.run(lab, plan)
+
+    lab.listener.act(4, "validate on new data", "Decide; where the claim holds, open test once.")
+    return finish(lab, plan, validation.validate(lab, plan, evidence))
+
+
+def resume(hypothesis: Hypothesis, lab: Lab) -> Verdict | None:
+    """Go on with a registered claim where it stopped; None when it is not registered."""
+    known = lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
+    if known is None:
+        return None
+    recorded = lab.ledger.verdict(known["id"])
+    if recorded is not None:
+        return validation.Verdict(recorded)
+    plan = registered(lab.ledger, known["id"])
+    lab.listener.act(3, "experiment", f"Going on with {known['id']}, which was registered before.")
+    lab.listener.registered(plan.record)
+    evidence = experiments.run(lab, plan)
+    lab.listener.act(4, "validate on new data", "Decide; where the claim holds, open test once.")
+    return finish(lab, plan, validation.validate(lab, plan, evidence))
+
+
+def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
+    """Record a verdict, and let go of the weights that it no longer needs."""
+    from novum import trials
+
+    validation.record(lab, verdict)
+    trials.forget(lab, list(plan.trials()), plan.record["keep"])
+    return verdict
+
+
+# ---------------------------------------------------------------------------------------------------- the first act
+
+
+def observe(goal: Goal, lab: Lab) -> Seen:
+    """Resolve every arm of a goal and observe every task, in workers. What was observed before is read."""
+    jobs = []
+    for task, arms in goal.arms.items():
+        written = {f"{task}/{side}": arm.to_json() for side, arm in arms.items()}
+        jobs.append((task, "resolve", {"arms": written, "local": local_code(*written.values())}))
+    resolved = {name: each for found in lab.all(jobs).values() for name, each in found["arms"].items()}
+    first = {task: resolved[f"{task}/{next(iter(arms))}"]["plan"] for task, arms in goal.arms.items()}
+    keys = {task: observation_key(plan) for task, plan in first.items()}
+    unseen = {task: plan for task, plan in first.items() if lab.ledger.observation(keys[task]) is None}
+    payloads = [(task, "observe", {"plan": plan, "local": local_code(plan["arm"])}) for task, plan in unseen.items()]
+    for task, record in lab.all(payloads).items():
+        lab.ledger.record_observation(keys[task], {**record, "task": task})
+    observations = {task: lab.ledger.observation(key) or {} for task, key in keys.items()}
+    for task, found in observations.items():
+        lab.listener.observed(task, found)
+    return Seen(goal, observations, resolved, history(lab.ledger))
+
+
+def observation_key(plan: Mapping[str, Any]) -> str:
+    """Facts belong to a task's options, its data and the code that measures them."""
+    code = {part: plan["code"][part] for part in ("task", "evaluator")}
+    arm = {part: plan["arm"][part] for part in ("task", "evaluator")}
+    return fingerprint({"arm": arm, "data": plan["data"], "code": code})
+
+
+def history(ledger: Ledger) -> tuple[tuple[Mapping[str, Any], Mapping[str, Any] | None], ...]:
+    """Every registered hypothesis with its verdict, or None where there is none yet, oldest first."""
+    found = []
+    for row in ledger.hypotheses():
+        text = ledger.verdict(row["id"])
+        found.append((row, None if text is None else json.loads(text)))
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------------ registering a plan
+
+
+def register(lab: Lab, hypothesis: Hypothesis, seen: Seen) -> Experiment:
+    """Design, rehearse and register. A rehearsal that fails is an ordinary error and registers nothing."""
+    plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger)
+    lab.listener.say(estimate(lab, plan, seen))
+    parent = parent_of(lab.ledger, hypothesis)
+    record = hypothesis.to_json() | {
+        "id": hypothesis.id,
+        "fingerprint": hypothesis.fingerprint,
+        "parent": hypothesis.parent or parent,
+        "observations": {
+            task: observation_key(seen.resolved[f"{task}/{next(iter(arms))}"]["plan"])
+            for task, arms in seen.goal.arms.items()
+        },
+    }
+    stored = {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record}
+    lab.ledger.register([(record, stored)])
+    lab.listener.say(f"Registered as {hypothesis.id}; the plan's fingerprint is {plan.id}.")
+    return plan
+
+
+def parent_of(ledger: Ledger, hypothesis: Hypothesis) -> str | None:
+    """The last registered hypothesis with the same sentence and treatment, which an edited claim replaces."""
+    same = [
+        row["id"]
+        for row in ledger.hypotheses()
+        if row["claim"] == hypothesis.claim and row["name"] == hypothesis.name and row["id"] != hypothesis.id
+    ]
+    return same[-1] if same else None
+
+
+def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
+    """Rehearse every arm in a worker, and say how many trials there are and how long they may take."""
+    arms = {f"{name}/{side}": task[side] for name, task in plan.tasks.items() for side in experiments.SIDES}
+    speeds = lab.all((name, "preflight", {"plan": arm, "local": local_code(arm["arm"])}) for name, arm in arms.items())
+    total, seconds = 0, 0.0
+    for name, speed in speeds.items():
+        sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
+        scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
+        chain, depth = arms[name], 0
+        while chain is not None:
+            seconds += len(plan.record["seeds"]["indices"]) * (
+                chain["units"] * speed["seconds_per_unit"] + POINTS * scoring
+            )
+            chain, depth = chain["start_from"], depth + 1
+        total += depth * len(plan.record["seeds"]["indices"])
+    about = lab.executor.describe()
+    return f"{trials_line(total, seconds / about['workers'], about)}; Ctrl-C is safe."
+
+
+def trials_line(total: int, seconds: float, about: Mapping[str, Any]) -> str:
+    """Say how much there is to do: "At most 40 trials, about 6 min on 2 cores"."""
+    places = f"{about['gpus']} GPU" if about.get("gpus") else f"{about['workers']} core"
+    count = about["gpus"] or about["workers"]
+    return f"At most {total} trials, about {duration(seconds)} on {places}{'s' if count > 1 else ''}"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words a person would use: "40 s", "6 min", "2.5 h"."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 6000:
+        return f"{math.ceil(seconds / 60)} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def registered(ledger: Ledger, hypothesis: str) -> Experiment:
+    """The plan of a registered hypothesis. Raises RegistrationError when the record was changed since."""
+    stored = ledger.experiment(hypothesis)
+    plan = Experiment(canonical(stored["plan"]))
+    if plan.id != stored["id"]:
+        raise RegistrationError(
+            f"the plan of {hypothesis} no longer has its fingerprint {stored['id']}: it was edited."
+        )
+    return plan

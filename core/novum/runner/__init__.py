@@ -1,0 +1,1 @@
+"""The one runner: device, precision, stepping, schedules, budget, curves, weights. Plugins own the mathematics."""

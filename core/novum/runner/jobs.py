@@ -1,0 +1,280 @@
+"""What a worker does: one function per kind of job. Plain JSON in, plain JSON out.
+
+resolve     arms as written → plans, signatures, metrics
+observe     a plan → facts and scale
+preflight   a plan → proof that it trains, scores and saves, and how long a unit takes
+train       a plan and a seed → weights, curve, scores on `dev`
+score       trained weights and a split → scores
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from novum import plugins
+from novum.data import Batch, Scores, Undefined
+from novum.errors import StudyError
+from novum.model import Preparation, Weights
+from novum.runner import artifacts, device
+from novum.runner.parts import Encoder, Parts
+from novum.runner.resolve import changed, resolve
+from novum.runner.train import Point, Trained, Trainer, score
+from novum.seeds import Seed, installed, trial_seed
+from novum.task import Source, Split, only
+
+if TYPE_CHECKING:
+    from novum.data import Act
+
+
+def perform(kind: str, payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Do one job of the study in `folder`. Raises what the job raises; NovumErrors are the user's to mend."""
+    for which, local in payload.get("local", []):
+        plugins.receive(which, local)
+    return KINDS[kind](payload, folder)
+
+
+# ------------------------------------------------------------------------------------------------ before training
+
+
+def _resolve(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    found = {}
+    for name, arm in payload["arms"].items():
+        parts = Parts.of(arm)
+        found[name] = {
+            "plan": resolve(arm),
+            "signature": describe(parts.signature),
+            "metrics": [dataclasses.asdict(metric) for metric in parts.evaluator.metrics],
+        }
+    return {"arms": found}
+
+
+def _observe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from novum.observe import observe
+
+    parts = Parts.of(payload["plan"]["arm"])
+    seen = observe(parts.task, parts.evaluator, parts.recipe)
+    facts = [dataclasses.asdict(fact) | {"value": dump_number(fact.value)} for fact in seen.facts]
+    return {"facts": facts, "scale": None if seen.scale is None else dataclasses.asdict(seen.scale)}
+
+
+def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Two steps on `train`, a score of 16 of its units, weights saved and loaded; nothing of it is kept."""
+    plan = payload["plan"]
+    began = time.perf_counter()
+    scratch = Path(tempfile.mkdtemp(prefix="novum-preflight-"))
+    try:
+        start = None
+        if plan["start_from"] is not None:
+            _, start = _rehearse(plan["start_from"], None, scratch)
+        speed, _ = _rehearse(plan, start, scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return speed | {"seconds": time.perf_counter() - began}
+
+
+def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str, Any], Any]:
+    parts = Parts.of(plan["arm"])
+    trainer = Trainer(
+        parts,
+        trial_seed(0, "preflight", 0),
+        units=plan["units"],
+        device_kind=plan["device"],
+        precision=plan["precision"],
+        start=start,
+    )
+    used, why = trainer.stretch(0, 1)
+    before, first = time.perf_counter(), used
+    if why is None and used < plan["units"]:
+        used, why = trainer.stretch(used, used + 1)
+    device.synchronize(plan["device"])
+    if why is not None:
+        raise StudyError(
+            f"preflight: {plan['arm']['model']['plugin']!r} on {plan['arm']['task']['plugin']!r}: {why}; "
+            "lower recipe.learning_rate or look at the data."
+        )
+    per_unit = (time.perf_counter() - before) / max(used - first, 1)
+    before = time.perf_counter()
+    with only(Split.TRAIN), installed(Seed(0, ("preflight", "score"))):
+        head = Head(parts.task.source(Split.TRAIN, Seed(0, ("preflight",)), parts.recipe), 16)
+        encoder = Encoder(trainer.preparation, trainer.device)
+        trainer.net.eval()
+        from novum.runner.parts import Actor
+
+        rows = parts.evaluator.score(Actor(parts.model, trainer.net, encoder), head, parts.signature).units
+    scored = time.perf_counter() - before
+    digest, size = artifacts.save(folder, trainer.net, trainer.preparation.dump())
+    weights, preparation = stored(parts, folder, digest)
+    restore(parts, preparation, weights)
+    return (
+        {
+            "seconds_per_unit": per_unit,
+            "score_seconds": scored,
+            "scored": max((len(column) for column in rows.values()), default=0),
+            "units": plan["units"],
+            "bytes": size,
+        },
+        (weights, preparation),
+    )
+
+
+class Head(Source):
+    """The first units of a source, for a rehearsal of scoring."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source = source
+        self._count = count
+
+    @property
+    def size(self) -> int | None:
+        return None if self._source.size is None else min(self._source.size, self._count)
+
+    def next(self, act: Act) -> Batch:
+        return self._source.next(act)
+
+    def each(self, act: Act) -> Iterator[Batch]:
+        left = self._count
+        for batch in self._source.each(act):
+            if batch.inputs is None or len(batch.ids) <= left:
+                yield batch
+            else:
+                targets = None if batch.targets is None else batch.targets[:left]
+                yield dataclasses.replace(batch, inputs=batch.inputs[:left], targets=targets, ids=batch.ids[:left])
+            left -= len(batch.ids)
+            if left <= 0:
+                return
+
+
+# --------------------------------------------------------------------------------------------- training and scoring
+
+
+def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from novum.trackers import open_tracker
+
+    plan = payload["plan"]
+    differs = changed(plan)
+    if differs:
+        raise StudyError(
+            f"this plan was registered with other code: {'; '.join(differs)} differ now, and numbers of both must not "
+            "be mixed. Go back to that installation, or register the claim anew with --new."
+        )
+    parts = Parts.of(plan["arm"])
+    start = None if payload["parent"] is None else stored(parts, folder, payload["parent"])
+    with open_tracker(payload["tracker"], folder, payload["key"]) as tracker:
+        trainer = Trainer(
+            parts,
+            trial_seed(**payload["seed"]),
+            units=plan["units"],
+            device_kind=plan["device"],
+            precision=plan["precision"],
+            points=payload["points"],
+            start=start,
+            watch=lambda point: tracker.point(dump_point(point)),
+        )
+        trained = trainer.run()
+    digest, size = artifacts.save(folder, trainer.scored, trained.preparation.dump())
+    return _result(trained) | {"weights": digest, "bytes": size}
+
+
+def _result(trained: Trained) -> dict[str, Any]:
+    scores = trained.scores if trained.diverged is None else None
+    return {
+        "units": trained.units,
+        "seconds": trained.seconds,
+        "curve": [dump_point(point) for point in trained.curve],
+        "diverged": trained.diverged,
+        "start": trained.start,
+        "scores": {} if scores is None else {"dev": dump_scores(scores)},
+    }
+
+
+def _score(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    plan = payload["plan"]
+    began = time.perf_counter()
+    parts = Parts.of(plan["arm"])
+    weights, preparation = stored(parts, folder, payload["weights"])
+    net = restore(parts, preparation, weights).to(device.device(plan["device"]))
+    encoder = Encoder(preparation, device.device(plan["device"]))
+    split = Split(payload["split"])
+    scores = score(parts, net, encoder, split, trial_seed(**payload["seed"]))
+    return {"seconds": time.perf_counter() - began, "scores": {str(split): dump_scores(scores)}}
+
+
+def stored(parts: Parts, folder: Path, digest: str) -> tuple[Weights, Preparation]:
+    """Trained weights and preparation from the study's folder. Raises StudyError when missing or damaged."""
+    kept = artifacts.load(folder, digest)
+    return Weights(kept.tensors), type(parts.model).preparation.load(kept.preparation)
+
+
+def restore(parts: Parts, preparation: Preparation, weights: Weights) -> Any:
+    """A network with exactly these weights. Raises StudyError when they do not fit the model's network."""
+    with installed(Seed(0, ("restore",))):
+        net = parts.model.build(parts.signature, preparation, Seed(0, ("restore",)), None)
+    try:
+        net.load_state_dict(weights.tensors)
+    except RuntimeError as error:
+        raise StudyError(f"the stored weights do not fit the network that the model builds now: {error}") from None
+    return net
+
+
+KINDS: Mapping[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
+    "resolve": _resolve,
+    "observe": _observe,
+    "preflight": _preflight,
+    "train": _train,
+    "score": _score,
+}
+
+
+# ----------------------------------------------------------------------------------------------------- plain JSON
+
+
+def describe(signature: Any) -> dict[str, Any]:
+    """A signature as JSON: each side its kind and fields."""
+    return {
+        side: {"kind": space.kind, **dataclasses.asdict(space)}
+        for side, space in (("inputs", signature.inputs), ("outputs", signature.outputs))
+    }
+
+
+def dump_number(value: Any) -> Any:
+    """A number for JSON; what is undefined or not finite says so (design law 6)."""
+    if isinstance(value, Undefined):
+        return {"undefined": value.because}
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"undefined": f"it came out as {value}"}
+    return value
+
+
+def dump_point(point: Point) -> dict[str, Any]:
+    """A curve point for JSON."""
+    return {
+        "units": point.units,
+        "share": point.share,
+        "seconds": point.seconds,
+        "losses": {name: dump_number(value) for name, value in point.losses.items()},
+        "metrics": {name: dump_number(value) for name, value in point.metrics.items()},
+    }
+
+
+def dump_scores(scores: Scores) -> dict[str, Any]:
+    """Scores for JSON. Raises StudyError when the columns differ in length."""
+    lengths = {name: len(column) for name, column in scores.units.items()}
+    if len(set(lengths.values())) > 1:
+        raise StudyError(f"an evaluator gave columns of different lengths: {lengths}.")
+    return {
+        "metrics": {name: dump_number(value) for name, value in scores.metrics.items()},
+        "tables": {
+            table: {row: {name: dump_number(value) for name, value in cells.items()} for row, cells in rows.items()}
+            for table, rows in scores.tables.items()
+        },
+        "units": {name: [dump_number(value) for value in column] for name, column in scores.units.items()},
+    }

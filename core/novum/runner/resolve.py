@@ -1,0 +1,108 @@
+"""From an arm as written to a plan in which nothing is left to defaults: what decides a trial's numbers.
+
+A plan is plain JSON::
+
+    arm          task, model, evaluator with every option; recipe with every value
+    units        the budget in units of experience
+    data         fingerprint of the data or environment
+    code         of the runner and of each plugin: content hash of the sources, versions of what it requires
+    device, precision
+    start_from   the plan of the parent arm, or null
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from typing import Any
+
+from novum import plugins
+from novum.arm import canonical
+from novum.recipe import units
+from novum.runner import device
+from novum.runner.parts import Parts
+from novum.seeds import Seed
+from novum.task import Split, only
+
+RUNNER_SOURCES = (
+    "runner/",
+    "classification.py",
+    "data.py",
+    "episodes.py",
+    "evaluator.py",
+    "model.py",
+    "recipe.py",
+    "seeds.py",
+    "sources.py",
+    "task.py",
+)
+"""The files of this package that can change a trial's numbers."""
+
+
+def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of an arm. Opens `train` to count its units, and reads the data's fingerprint.
+
+    Raises ConfigError, DataError, MismatchError or PluginError when the arm cannot run.
+    """
+    parts = Parts.of(arm)
+    plugins.load("schedule", parts.recipe.schedule)
+    plugins.load("optimizer", parts.recipe.optimizer)
+    kind = device.kind()
+    precision = device.precision(parts.recipe.precision, kind)
+    with only(Split.TRAIN):
+        size = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe).size
+    evaluator = (arm.get("evaluator") or {}).get("plugin", parts.task.evaluator)
+    parent = arm.get("start_from")
+    return {
+        "arm": {
+            "task": {"plugin": arm["task"]["plugin"], **parts.task.config.model_dump(mode="json")},
+            "model": {"plugin": arm["model"]["plugin"], **parts.model.config.model_dump(mode="json")},
+            "evaluator": {"plugin": evaluator, **parts.evaluator.config.model_dump(mode="json")},
+            "recipe": parts.recipe.model_dump(mode="json"),
+        },
+        "units": units(parts.recipe.budget, size),
+        "data": parts.task.fingerprint(),
+        "code": code(arm["task"]["plugin"], arm["model"]["plugin"], evaluator, parts.recipe),
+        "device": kind,
+        "precision": precision,
+        "start_from": None if parent is None else resolve(parent),
+    }
+
+
+def code(task: str, model: str, evaluator: str, recipe: Any) -> dict[str, Any]:
+    """The sources and versions that decide the numbers of an arm with these plugins."""
+    return {
+        "runner": plugins.package_hash("novum", RUNNER_SOURCES),
+        "torch": importlib.metadata.version("torch"),
+        "numpy": importlib.metadata.version("numpy"),
+        "task": plugins.provenance("task", task),
+        "model": plugins.provenance("model", model),
+        "evaluator": plugins.provenance("evaluator", evaluator),
+        "optimizer": plugins.provenance("optimizer", recipe.optimizer),
+        "schedule": plugins.provenance("schedule", recipe.schedule),
+    }
+
+
+def changed(plan: Mapping[str, Any]) -> list[str]:
+    """What differs between a plan and this installation, in words; empty when its trials can go on here."""
+    from novum.recipe import Recipe
+
+    arm, then = plan["arm"], plan["code"]
+    names = (arm["task"]["plugin"], arm["model"]["plugin"], arm["evaluator"]["plugin"])
+    now = code(*names, Recipe(**arm["recipe"]))
+    found = [f"{part} ({_words(then[part])} → {_words(now[part])})" for part in now if now[part] != then.get(part)]
+    if device.kind() != plan["device"]:
+        found.append(f"device ({plan['device']} → {device.kind()})")
+    return found
+
+
+def _words(part: Any) -> str:
+    if not isinstance(part, Mapping):
+        return str(part)[:12]
+    return f"{part['distribution']} {part['version']} sources {part['sources'][:8] or 'of the runner'}"
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of the canonical JSON, 32 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]

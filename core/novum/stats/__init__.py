@@ -1,0 +1,1 @@
+"""The statistics of a verdict: numpy and scipy only, each function citing its source. No torch here."""

@@ -1,0 +1,318 @@
+"""The façade for scripts, notebooks and the command line: a folder with one ledger, its weights and reports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from novum import plugins
+from novum.arm import Arm
+from novum.errors import StudyError
+from novum.hypothesize import Hypothesis
+from novum.lab import Lab, Listener, local_code
+from novum.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from novum.executors import Executor
+    from novum.ledger import Ledger
+    from novum.loop import Seen
+    from novum.validate import Verdict
+
+DEFAULT_FOLDER = "novum-study"
+
+
+class Study:
+    """A study. Creating one touches nothing; the folder is made when something is first run.
+
+    Everything is safe to interrupt and to repeat: the same call goes on where the last one stopped, and what is
+    done is not done again.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None = None,
+        *,
+        executor: str = "local",
+        workers: int | None = None,
+        tracker: str = "jsonl",
+        listener: Listener | None = None,
+        debug: bool = False,
+    ) -> None:
+        """folder: default $NOVUM_STUDY, else ./novum-study. executor: "local" (a process per trial) or "inline".
+
+        workers: trials at a time; default as many as cores, or GPUs. debug: errors of inline trials are raised where
+        they happen.
+        """
+        self.folder = Path(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER).resolve()
+        self._executor_name = executor
+        self._workers = workers
+        self._tracker = tracker
+        self._listener = listener if listener is not None else Listener()
+        self._debug = debug
+        self._executor: Executor | None = None
+
+    # ------------------------------------------------------------------------------------------------ doing things
+
+    def run(self, hypothesis: Hypothesis, *, new: bool = False) -> Verdict:
+        """Register, run and validate a claim; the same call again resumes it, or returns its recorded verdict.
+
+        new: register it anew, as a child of itself, on fresh seeds. Raises InputError or PluginError for what cannot
+        run (then nothing is registered) and StudyError when the study cannot go on.
+        """
+        from novum import loop
+
+        hypothesis = self._revised(hypothesis) if new else hypothesis
+        recorded = self._recorded(hypothesis)
+        if recorded is not None:
+            return recorded
+        with self._working(*_arms(hypothesis)) as lab:
+            verdict = loop.resume(hypothesis, lab) or loop.cycle(loop.Goal.of(hypothesis), lab, lambda seen: hypothesis)
+            assert verdict is not None
+            return verdict
+
+    def plan(self, hypothesis: Hypothesis) -> str:
+        """Check a claim and rehearse its arms; returns the line that says how much it may take. Registers nothing."""
+        from novum import loop
+        from novum.experiment import design
+
+        with self._working(*_arms(hypothesis)) as lab:
+            seen = loop.observe(loop.Goal.of(hypothesis), lab)
+            return loop.estimate(lab, design(hypothesis, seen.resolved, seen.observations, lab.ledger), seen)
+
+    def train(self, arm: Arm, *, seed: int = 0, test: bool = False) -> Run:
+        """Train one arm, unregistered: exploratory, and never evidence. See `train_seeds`."""
+        return self.train_seeds(arm, seeds=(seed,), test=test)[0]
+
+    def train_seeds(self, arm: Arm, *, seeds: Sequence[int] = (0,), test: bool = False) -> list[Run]:
+        """Train one arm at some seeds of the exploratory block, side by side; what was trained before is read.
+
+        test: also score on `test`, which is counted as an opening.
+        """
+        from novum import run as runs
+
+        with self._working(arm) as lab:
+            return runs.explore(lab, arm, seeds, test)
+
+    def observe(self, arm: Arm) -> dict[str, Any]:
+        """Facts and scale of an arm's task: {"facts": [...], "scale": {...} or None}."""
+        with self._working(arm) as lab:
+            return dict(self._seen(lab, arm).observations["task"])
+
+    # ------------------------------------------------------------------------------------------------ reading things
+
+    def verdict(self, hypothesis: str, *, recompute: bool = False) -> Verdict:
+        """The recorded verdict of a hypothesis, by id or the beginning of one; or recomputed from the stored rows."""
+        from novum import loop, validate
+
+        with self.reading() as ledger:
+            row = self._known(ledger, hypothesis)
+            if recompute:
+                return validate.recompute(ledger, loop.registered(ledger, row["id"]))
+            return validate.stored(ledger, row["id"])
+
+    def hypotheses(self) -> list[dict[str, Any]]:
+        """Every registered hypothesis, oldest first."""
+        with self.reading() as ledger:
+            return ledger.hypotheses()
+
+    def next(self) -> Hypothesis | None:
+        """What the follow-up proposer would test now; None when nothing promising is left."""
+        from novum.loop import Goal, Seen, history
+
+        with self.reading() as ledger:
+            seen = Seen(Goal("", {}), {}, {}, history(ledger))
+        proposed: Hypothesis | None = plugins.create("proposer", "follow-up", {}).propose(seen)
+        return proposed
+
+    def report(self, hypothesis: str) -> Path:
+        """Write the report of a hypothesis, one self-contained HTML file, and return its path."""
+        from novum import report
+
+        with self.reading() as ledger:
+            return report.write(ledger, self.folder, self._known(ledger, hypothesis)["id"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every trial as a flat row: task, side, seed, state, seconds, units, and its metrics on dev and test."""
+        from novum.run import flat
+
+        with self.reading() as ledger:
+            return flat(ledger)
+
+    def trials(self) -> pd.DataFrame:
+        """Every trial as a data frame (needs pandas: the extra `frames`); columns as `rows` has them."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise StudyError("a data frame needs pandas: pip install 'novum[frames]'; or use study.rows().") from None
+        return pd.DataFrame(self.rows())
+
+    @contextmanager
+    def reading(self) -> Iterator[Ledger]:
+        """The ledger, open to read. Raises StudyError where there is no study."""
+        from novum.ledger import Ledger
+
+        with Ledger.open(self.folder, create=False, read_only=True) as ledger:
+            yield ledger
+
+    # -------------------------------------------------------------------------------------------------- how it works
+
+    def close(self) -> None:
+        """End the workers. They also end by themselves with this process."""
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.folder)!r})"
+
+    @contextmanager
+    def _working(self, *arms: Arm) -> Iterator[Lab]:
+        """The lab, with the folder locked against other processes and interrupted trials back in the plan."""
+        from novum.ledger import Ledger
+
+        executor = self._start(arms)
+        make(self.folder)
+        with locked(self.folder), Ledger.open(self.folder) as ledger:
+            ledger.release_running("the process that ran it ended")
+            yield Lab(self.folder, ledger, executor, self._listener, self._tracker)
+
+    def _start(self, arms: Sequence[Arm]) -> Executor:
+        check_names(arms, self._tracker)
+        code = [local_code(arm.to_json()) for arm in arms]
+        name = self._executor_name
+        if name != "inline" and any(each["file"] is None for found in code for _, each in found):
+            self._listener.say("A class from a notebook cell or a prompt cannot travel to a worker: running inline.")
+            name = "inline"
+        if self._executor is not None and self._executor.describe()["kind"] != name:
+            self.close()
+        if self._executor is None:
+            options: dict[str, Any] = {"debug": self._debug} if name == "inline" else {}
+            make_executor = plugins.load("executor", name)
+            executor: Executor = make_executor(self.folder, workers=self._workers, preload=preload(arms), **options)
+            self._executor = executor
+        return self._executor
+
+    def _seen(self, lab: Lab, arm: Arm) -> Seen:
+        from novum import loop
+
+        return loop.observe(loop.Goal("", {"task": {"arm": arm}}), lab)
+
+    def _recorded(self, hypothesis: Hypothesis) -> Verdict | None:
+        from novum.validate import Verdict
+
+        if not (self.folder / "ledger.sqlite").exists():
+            return None
+        with self.reading() as ledger:
+            known = ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
+            text = None if known is None else ledger.verdict(known["id"])
+        return None if text is None else Verdict(text)
+
+    def _revised(self, hypothesis: Hypothesis) -> Hypothesis:
+        if not (self.folder / "ledger.sqlite").exists():
+            return hypothesis
+        with self.reading() as ledger:
+            while (known := ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)) is not None:
+                hypothesis = replace(hypothesis, revision=hypothesis.revision + 1, parent=known["id"])
+        return hypothesis
+
+    def _known(self, ledger: Ledger, hypothesis: str) -> dict[str, Any]:
+        row = ledger.hypothesis(hypothesis)
+        if row is None:
+            known = ", ".join(each["id"] for each in ledger.hypotheses()) or "none yet"
+            raise StudyError(f"no hypothesis {hypothesis!r} in {self.folder}; registered: {known}.")
+        return row
+
+
+def _arms(hypothesis: Hypothesis) -> list[Arm]:
+    return [arm for each in hypothesis.tasks.values() for arm in (each.control, each.treatment)]
+
+
+def _chain(arms: Sequence[Arm]) -> Iterator[Arm]:
+    for arm in arms:
+        above: Arm | None = arm
+        while above is not None:
+            yield above
+            above = above.start_from
+
+
+def check_names(arms: Sequence[Arm], tracker: str) -> None:
+    """Fail at once, before any worker starts, for a plugin that is not installed or an option that is wrong."""
+    from novum import config
+
+    plugins.load("tracker", tracker)
+    for arm in _chain(arms):
+        for part in (arm.task, arm.model, arm.evaluator):
+            if part is not None:
+                config.parse(plugins.load(part.kind, part.name).Config, part.options, f"{part.kind} {part.name!r}")
+        if "optimizer" in arm.recipe:
+            plugins.load("optimizer", arm.recipe["optimizer"])
+        if "schedule" in arm.recipe:
+            plugins.load("schedule", arm.recipe["schedule"])
+
+
+def preload(arms: Sequence[Arm]) -> list[str]:
+    """The slow modules that these arms' plugins name, for workers to load once."""
+    found: Mapping[str, None] = {
+        module: None
+        for arm in _chain(arms)
+        for part in (arm.task, arm.model)
+        for module in plugins.load(part.kind, part.name).imports
+    }
+    return list(found)
+
+
+def make(folder: Path) -> None:
+    """Make a study's folder. Raises StudyError when it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StudyFolderError(
+            f"the study's folder {str(folder)!r} cannot be written ({error.strerror}); choose another with --study, "
+            "$NOVUM_STUDY or Study(folder)."
+        ) from None
+
+
+class StudyFolderError(StudyError):
+    """The study's folder cannot be used: what the person chose is wrong, so the exit code is that of bad input."""
+
+    exit_code = 2
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the study's lock. The kernel frees it when the process ends, however it ends.
+
+    Raises StudyError when another process works in the study.
+    """
+    import fcntl
+
+    file: TextIO
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise StudyError(
+                f"another process (pid {owner}) is working in {folder}; wait for it, stop it, or use another folder. "
+                "`novum status` reads the study meanwhile."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,147 @@
+"""The model `transformer`: a checkpoint for sequence classification, or a small BERT trained from nothing.
+
+Shapes: B texts of a batch, L tokens of its longest text, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from novum import Batch, Loss, Model, Prediction, Recipe, Signature
+from novum import Config as Options
+from pydantic import Field, model_validator
+
+from novum_text import checkpoints
+from novum_text.tokens import Tokens
+
+if TYPE_CHECKING:
+    import torch
+    from novum import Seed, Source, Weights
+    from torch import nn
+
+
+class Transformer(Model):
+    """A Hugging Face transformer that classifies texts."""
+
+    class Config(Options):
+        """A checkpoint, or the size of a network of its own."""
+
+        checkpoint: str = ""
+        """A folder with a saved model and tokenizer, or a name on the Hugging Face hub; loaded from safetensors alone,
+        never with code of its own. Empty: a small network from nothing, as the options below say."""
+        revision: str = ""
+        """Branch, tag or commit of a checkpoint on the hub; empty: its main branch. Name a commit where numbers must
+        stay what they are."""
+        max_length: Annotated[int, Field(ge=4)] = 128
+        """Tokens that are read of a text; a checkpoint with fewer positions reads as many as it has."""
+        vocabulary: Annotated[int, Field(ge=16)] = 4000
+        """Tokens of the vocabulary that is fitted on `train`, without a checkpoint."""
+        layers: Annotated[int, Field(ge=1)] = 2
+        """Layers, without a checkpoint."""
+        width: Annotated[int, Field(ge=1)] = 128
+        """Length of a token's vector, without a checkpoint; a multiple of `heads`."""
+        heads: Annotated[int, Field(ge=1)] = 4
+        """Attention heads of a layer, without a checkpoint."""
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+        """Dropout everywhere, without a checkpoint (one brings its own)."""
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+        """Share of the target that is spread evenly over all classes."""
+
+        @model_validator(mode="after")
+        def _fits(self) -> Transformer.Config:
+            if self.width % self.heads:
+                raise ValueError(f"width = {self.width} is no multiple of heads = {self.heads}; change one of them")
+            if self.revision and not self.checkpoint:
+                raise ValueError(f"revision = {self.revision!r} needs a checkpoint; name one, or drop the revision")
+            return self
+
+    preparation = Tokens
+    inputs = ("text",)
+    outputs = ("classes",)
+
+    config: Config
+
+    def recipe(self, signature: Signature) -> Recipe:
+        """For a checkpoint what BERT was fine-tuned with (Devlin et al. 2019, appendix A.3: 5e-5, batches of 16, 3
+        epochs), for a network from nothing a higher rate and a longer budget.
+        """
+        if self.config.checkpoint:
+            return Recipe(
+                budget="3 epochs",
+                batch_size=16,
+                learning_rate=5e-5,
+                schedule="linear",
+                warmup=0.1,
+                weight_decay=0.01,
+                clip=1.0,
+            )
+        return Recipe(
+            budget="10 epochs",
+            batch_size=32,
+            learning_rate=1e-3,
+            schedule="linear",
+            warmup=0.1,
+            weight_decay=0.01,
+            clip=1.0,
+        )
+
+    def prepare(self, signature: Signature, train: Source) -> Tokens:
+        """The checkpoint's own tokenizer, or one fitted on the texts of `train`.
+
+        Raises DataError when the checkpoint cannot be loaded.
+        """
+        if self.config.checkpoint:
+            return checkpoints.tokens(self.config.checkpoint, self.config.revision, self.config.max_length)
+        return Tokens.fit(train, self.config.vocabulary, self.config.max_length)
+
+    def build(self, signature: Signature, preparation: Tokens, seed: Seed, start: Weights | None) -> nn.Module:
+        """A Hugging Face model: token ids and attention mask (B, L) → an output with logits (B, C).
+
+        Raises DataError when the checkpoint cannot be loaded, MismatchError when nothing of `start` fits.
+        """
+        classes: tuple[str, ...] = signature.outputs.names
+        if self.config.checkpoint:
+            net = checkpoints.network(self.config.checkpoint, self.config.revision, classes, preparation.padding)
+        else:
+            net = self._small(preparation, classes)
+        if start is not None:
+            start.copy_into(net)
+        return net
+
+    def _small(self, preparation: Tokens, classes: tuple[str, ...]) -> nn.Module:
+        from transformers import BertConfig, BertForSequenceClassification
+
+        net: nn.Module = BertForSequenceClassification(
+            BertConfig(
+                vocab_size=preparation.size,
+                hidden_size=self.config.width,
+                num_hidden_layers=self.config.layers,
+                num_attention_heads=self.config.heads,
+                intermediate_size=4 * self.config.width,
+                hidden_dropout_prob=self.config.dropout,
+                attention_probs_dropout_prob=self.config.dropout,
+                max_position_embeddings=preparation.max_length,
+                pad_token_id=preparation.padding,
+                **checkpoints.head(classes),
+            )
+        )
+        return net
+
+    def losses(self, net: nn.Module, batch: Batch) -> Iterator[Loss]:
+        """The cross-entropy, once."""
+        inputs = batch.inputs
+        yield Loss(self._cross_entropy, (inputs["input_ids"], inputs["attention_mask"], batch.targets))
+
+    def _cross_entropy(
+        self, net: nn.Module, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        from torch.nn.functional import cross_entropy
+
+        logits = net(input_ids=ids, attention_mask=mask).logits
+        return cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+
+    def act(self, net: nn.Module, inputs: Any, explore: bool) -> Prediction:
+        """The likeliest class, with all probabilities."""
+        probabilities = net(**inputs).logits.softmax(-1)
+        return Prediction(value=probabilities.argmax(-1), probabilities=probabilities)

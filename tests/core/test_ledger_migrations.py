@@ -1,0 +1,152 @@
+"""Old, current and newer ledgers."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from novum.errors import StudyError
+from novum.ledger import Ledger, schema, upgrade
+from novum.ledger.database import Database
+from sqlalchemy import create_engine
+
+JOB = {"key": "t1", "arm": "a", "block": "b", "index": 0, "kind": "train"}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    with Ledger.open(tmp_path / "study") as ledger:
+        ledger.plan_trials([JOB])
+    return tmp_path / "study"
+
+
+def query(file: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(file)) as raw:
+        return raw.execute(sql).fetchall()
+
+
+def pretend_a_second_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    shutil.copytree(upgrade.MIGRATIONS, tmp_path / "migrations")
+    (tmp_path / "migrations" / "versions" / "0002_second.py").write_text(
+        f'from alembic import op\nrevision = "0002"\ndown_revision = "0001"\ndef upgrade():\n    {body}\n'
+    )
+    monkeypatch.setattr(upgrade, "MIGRATIONS", tmp_path / "migrations")
+    monkeypatch.setattr(schema, "VERSION", 2)
+
+
+def test_the_newest_migration_is_the_version_that_novum_knows(study: Path) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(upgrade.MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+
+    heads = ScriptDirectory.from_config(config).get_heads()
+
+    assert heads == [f"{schema.VERSION:04d}"]
+    assert query(study / "ledger.sqlite", "SELECT version_num FROM alembic_version") == [(heads[0],)]
+    assert query(study / "ledger.sqlite", "PRAGMA user_version") == [(schema.VERSION,)]
+
+
+def test_the_migrations_build_exactly_the_tables_that_novum_uses(study: Path) -> None:
+    with closing(Database.open(study, create=False, read_only=False)) as database, database.read() as connection:
+        migrations = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+
+        assert compare_metadata(migrations, schema.metadata) == []
+
+
+def test_the_migrations_write_the_same_sql_as_the_tables_that_novum_uses(study: Path, tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'direct.sqlite'}")
+    schema.metadata.create_all(engine)
+    engine.dispose()
+    everything = "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE '%alembic%' AND sql NOT NULL ORDER BY name"
+
+    migrated, direct = query(study / "ledger.sqlite", everything), query(tmp_path / "direct.sqlite", everything)
+
+    assert [name for name, _ in migrated] == [name for name, _ in direct]
+    for (name, ours), (_, theirs) in zip(migrated, direct, strict=True):
+        assert parts(ours) == parts(theirs), name
+
+
+def parts(sql: str) -> list[str]:
+    """A table's columns and constraints in any order: a migration may name them in another."""
+    return sorted(line.strip().rstrip(",") for line in sql.splitlines())
+
+
+def test_upgrading_a_current_ledger_changes_nothing(study: Path) -> None:
+    before = query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master")
+
+    with closing(Database.open(study, create=False, read_only=False)) as database, database.write() as connection:
+        upgrade.upgrade(connection)
+
+    assert query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master") == before
+    assert sorted(file.name for file in study.iterdir()) == ["ledger.sqlite"]
+
+
+def test_opening_a_current_ledger_imports_no_alembic(study: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom novum.ledger import Ledger\n"
+        "with Ledger.open(Path(sys.argv[1])) as ledger: print(len(ledger.trials()), 'alembic' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code, str(study)], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "1 False"
+
+
+def test_an_older_ledger_is_copied_then_upgraded(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_a_second_version(tmp_path, monkeypatch, "op.execute('ALTER TABLE trials ADD COLUMN note TEXT')")
+
+    with Ledger.open(study) as ledger:
+        ledger.verify()  # new empty columns leave the digests of old rows as they were
+
+    backup = study / "ledger.sqlite.backup-0001"
+    assert query(study / "ledger.sqlite", "PRAGMA user_version") == [(2,)]
+    assert query(study / "ledger.sqlite", "SELECT key, note FROM trials") == [("t1", None)]
+    assert query(backup, "PRAGMA user_version") == [(1,)]
+    assert query(backup, "SELECT key FROM trials") == [("t1",)]
+    assert "note" not in query(backup, "SELECT sql FROM sqlite_master WHERE name = 'trials'")[0][0]
+    assert sorted(file.name for file in study.iterdir()) == ["ledger.sqlite", backup.name]
+
+
+def test_an_upgrade_that_fails_leaves_the_old_ledger(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master")
+    body = "op.execute('ALTER TABLE trials ADD COLUMN note TEXT'); raise RuntimeError('power cut')"
+    pretend_a_second_version(tmp_path, monkeypatch, body)
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        Ledger.open(study)
+
+    assert query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master") == before
+    assert query(study / "ledger.sqlite", "PRAGMA user_version") == [(1,)]
+
+
+def test_an_older_ledger_is_not_upgraded_by_a_reader(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "VERSION", 2)
+
+    with pytest.raises(StudyError, match="older schema 1 and this Novum reads 2; open the study once for writing"):
+        Ledger.open(study, read_only=True)
+
+    assert not (study / "ledger.sqlite.backup-0001").exists()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_newer_ledger_is_refused_and_left_as_it_is(study: Path, read_only: bool) -> None:
+    with closing(sqlite3.connect(study / "ledger.sqlite")) as raw:
+        raw.execute("PRAGMA user_version = 7")
+    content = (study / "ledger.sqlite").read_bytes()
+
+    with pytest.raises(StudyError, match=r"has schema 7, .* knows schemas up to 1\. Upgrade Novum"):
+        Ledger.open(study, read_only=read_only)
+
+    assert (study / "ledger.sqlite").read_bytes() == content
