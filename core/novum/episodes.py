@@ -48,7 +48,8 @@ class Episodes(Source):
     ) -> None:
         self._make = make
         self._split = split
-        self._seeds = seed.child("episodes").numpy()
+        # A stream per environment: the k-th episode of each is the same in every arm, however long the others last.
+        self._seeds = [seed.child("episodes", at).numpy() for at in range(count)]
         self._steps = max(1, batch_size // count)
         self._count = count
         self._episodes = episodes
@@ -63,7 +64,7 @@ class Episodes(Source):
     def next(self, act: Act) -> Batch:
         if not self._envs:
             self._envs = [self._make() for _ in range(self._count)]
-            self._now = [self._reset(env) for env in self._envs]
+            self._now = [self._reset(at) for at in range(self._count)]
         rows: dict[str, list[Any]] = {"inputs": [], "actions": [], "next_inputs": []}
         rows |= {"rewards": [], "terminated": [], "truncated": []}
         ended: list[float] = []
@@ -88,7 +89,7 @@ class Episodes(Source):
                 if step[2] or step[3]:
                     ended.append(float(self._returns[at]))
                     self._returns[at] = 0.0
-                    self._now[at] = self._reset(self._envs[at])
+                    self._now[at] = self._reset(at)
         arrays = {name: np.stack(values) for name, values in rows.items()}
         inputs = arrays.pop("inputs")
         arrays["episode_returns"] = np.array(ended, dtype=np.float32)
@@ -120,9 +121,9 @@ class Episodes(Source):
         extras = {"returns": returns, "lengths": lengths}
         yield Batch(inputs=None, targets=None, units=int(lengths.sum()), ids=ids, extras=extras)
 
-    def _reset(self, env: Any) -> np.ndarray:
-        start = RANGES[self._split]
-        return _observation(env.reset(seed=start + int(self._seeds.integers(1 << 29)))[0])
+    def _reset(self, at: int) -> np.ndarray:
+        seed = RANGES[self._split] + int(self._seeds[at].integers(1 << 29))
+        return _observation(self._envs[at].reset(seed=seed)[0])
 
 
 def _observation(value: Any) -> np.ndarray:

@@ -113,7 +113,8 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
     if test:
         lab.ledger.open_split(None, "test", keys, f"exploratory table of {keys[0][:12]}")
         trials.score(lab, planned, "test")
-    return [_read(lab, trial, test) for trial in planned]
+    order = [metric["name"] for metric in resolved["arms"]["arm"]["metrics"]]
+    return [_read(lab, trial, test, order) for trial in planned]
 
 
 def _family(trials: Sequence[Trial]) -> set[str]:
@@ -136,7 +137,7 @@ def curve_points(plan: Mapping[str, Any]) -> int:
     return min(MOST_POINTS, max(1, math.ceil(count))) if unit == "epochs" else 10
 
 
-def _read(lab: Lab, trial: Trial, test: bool) -> Run:
+def _read(lab: Lab, trial: Trial, test: bool, order: Sequence[str]) -> Run:
     row = lab.ledger.trial(trial.key)
     assert row is not None and row["result"] is not None
     dev = lab.ledger.scores([trial.key], "dev").get(trial.key, {"metrics": {}, "tables": {}})
@@ -145,7 +146,7 @@ def _read(lab: Lab, trial: Trial, test: bool) -> Run:
     return Run(
         key=trial.key,
         seed=trial.index,
-        metrics={name: number(value) for name, value in dev["metrics"].items()},
+        metrics={name: number(dev["metrics"][name]) for name in _ordered(dev["metrics"], order)},
         tables=dev["tables"],
         curve=tuple(result["curve"]),
         test=lab.ledger.scores([key], "test").get(key) if test else None,
@@ -154,6 +155,11 @@ def _read(lab: Lab, trial: Trial, test: bool) -> Run:
         plan=trial.plan,
         weights=lab.folder / "weights" / str(result["weights"]),
     )
+
+
+def _ordered(metrics: Mapping[str, Any], order: Sequence[str]) -> list[str]:
+    """The evaluator's own order, the primary metric first; what it did not declare comes last."""
+    return [name for name in order if name in metrics] + [name for name in metrics if name not in order]
 
 
 def flat(ledger: Ledger) -> list[dict[str, Any]]:

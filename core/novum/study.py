@@ -180,12 +180,13 @@ class Study:
     @contextmanager
     def _working(self, *arms: Arm) -> Iterator[Lab]:
         """The lab, with the folder locked against other processes and interrupted trials back in the plan."""
+        from novum import trials
         from novum.ledger import Ledger
 
         executor = self._start(arms)
         make(self.folder)
         with locked(self.folder), Ledger.open(self.folder) as ledger:
-            ledger.release_running("the process that ran it ended")
+            trials.recover(ledger, self.folder)
             yield Lab(self.folder, ledger, executor, self._listener, self._tracker)
 
     def _start(self, arms: Sequence[Arm]) -> Executor:

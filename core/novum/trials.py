@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from novum.errors import StudyError
-from novum.lab import local_code
+from novum.lab import local_code, reraise
 from novum.runner import artifacts
 
 if TYPE_CHECKING:
     from novum.executors import Job, Result
     from novum.experiment import Trial
     from novum.lab import Lab
+    from novum.ledger import Ledger
 
 ATTEMPTS = 3
 """A trial whose process died is tried again on the same seed; after this many losses it is broken."""
 POINTS = 5
 """Curve points of a trial that serves a claim."""
 ENDED = ("done", "diverged", "failed")
+STOPPING = ("StudyError", "RegistrationError")
+"""Errors that say the study cannot go on here: the trial itself is not to blame, and returns to the plan."""
 
 
 def train(lab: Lab, trials: Sequence[Trial], points: int = POINTS) -> bool:
@@ -44,8 +49,14 @@ class _Announced:
 
     def __init__(self, lab: Lab, trials: Mapping[str, Trial], rows: Mapping[str, Mapping[str, Any]]) -> None:
         self._lab = lab
+        self._losses: Counter[str] = Counter()
         done = sum(row["state"] in ENDED for row in rows.values())
         lab.listener.planned(len(trials), done, lab.executor.describe()["workers"])
+
+    def may_retry(self, result: Result) -> bool:
+        """Whether a trial whose process died is tried again; counts this loss."""
+        self._losses[result.job.id] += result.lost
+        return result.lost and self._losses[result.job.id] < ATTEMPTS
 
     def __call__(self, trial: Trial, state: str, result: Mapping[str, Any]) -> None:
         metrics = result.get("scores", {}).get("dev", {}).get("metrics", {})
@@ -111,8 +122,10 @@ def _round(lab: Lab, trials: Sequence[Trial], points: int, announced: _Announced
     try:
         for result in lab.executor.run(jobs):
             trial = by_key[result.job.id]
+            if result.error is not None and result.error.type in STOPPING:
+                raise reraise(result.error, "train", _title(trial), lab.folder)
             ended.add(trial.key)
-            state = store(lab, result, attempts[trial.key])
+            state = store(lab, result, attempts[trial.key], announced.may_retry(result))
             announced(trial, state, result.value or {})
             if state == "failed":
                 lab.executor.cancel([job.id for job in jobs if job.id not in ended])
@@ -139,13 +152,11 @@ def train_job(lab: Lab, trial: Trial, points: int) -> Job:
     return Job(id=trial.key, kind="train", payload=payload)
 
 
-def store(lab: Lab, result: Result, attempt: int) -> str:
+def store(lab: Lab, result: Result, attempt: int, retry: bool = False) -> str:
     """Put one result into the ledger; returns "done", "diverged", "failed", or "lost" (to be tried again)."""
-    from novum.ledger import Score
-
     key = result.job.id
     if result.error is not None:
-        if result.lost and attempt < ATTEMPTS:
+        if retry:
             lab.ledger.release(key, result.error.message)
             lab.executor.acknowledge(key)
             return "lost"
@@ -154,17 +165,39 @@ def store(lab: Lab, result: Result, attempt: int) -> str:
         lab.executor.acknowledge(key)
         return "failed"
     assert result.value is not None
-    plain = {name: value for name, value in result.value.items() if name != "scores"}
-    scores = {
-        split: Score(each["metrics"], each["tables"], each["units"], plain["seconds"])
-        for split, each in result.value["scores"].items()
-    }
-    state: Literal["done", "diverged"] = "done" if plain.get("diverged") is None else "diverged"
-    lab.ledger.finish(key, attempt, state, plain, scores)
-    if plain.get("weights"):
-        lab.ledger.keep_weights(plain["weights"], plain["bytes"], key)
+    state = keep(lab.ledger, key, attempt, result.value)
     lab.executor.acknowledge(key)
     return state
+
+
+def keep(ledger: Ledger, key: str, attempt: int, value: Mapping[str, Any]) -> str:
+    """Write the value of a finished job into the ledger; returns "done" or "diverged"."""
+    from novum.ledger import Score
+
+    plain = {name: each for name, each in value.items() if name != "scores"}
+    scores = {
+        split: Score(each["metrics"], each["tables"], each["units"], plain["seconds"])
+        for split, each in value["scores"].items()
+    }
+    state: Literal["done", "diverged"] = "done" if plain.get("diverged") is None else "diverged"
+    ledger.finish(key, attempt, state, plain, scores)
+    if plain.get("weights"):
+        ledger.keep_weights(plain["weights"], plain["bytes"], key)
+    return state
+
+
+def recover(ledger: Ledger, folder: Path) -> None:
+    """At the start of work: take in results that a worker spooled before its caller died, and put what ran without
+    a result back into the plan (design law 3).
+    """
+    from novum.executors import orphans, spool
+
+    for key, outcome in orphans(folder):
+        row = ledger.trial(key)
+        if row is not None and row["state"] == "running" and "value" in outcome:
+            keep(ledger, key, row["attempts"], outcome["value"])
+        spool.remove(folder, key)
+    ledger.release_running("the process that ran it ended")
 
 
 def weights(lab: Lab, trial: Trial) -> str:
@@ -176,14 +209,18 @@ def weights(lab: Lab, trial: Trial) -> str:
     assert row is not None and row["result"] is not None, f"{trial.key} was asked for its weights before it was trained"
     digest = str(row["result"]["weights"])
     if not (lab.folder / "weights" / digest).is_dir():
-        again = lab.one("train", train_job(lab, trial, 1).payload, f"{trial.task}, {trial.side}, seed {trial.index}")
+        again = lab.one("train", train_job(lab, trial, 1).payload, _title(trial))
         lab.ledger.keep_weights(again["weights"], again["bytes"], trial.key)
         if again["weights"] != digest:
             raise StudyError(
-                f"the weights of {trial.task}, {trial.side}, seed {trial.index} were lost, and training again gave "
+                f"the weights of {_title(trial)} were lost, and training again gave "
                 f"others ({again['weights'][:12]} instead of {digest[:12]}): this machine does not repeat its numbers."
             )
     return digest
+
+
+def _title(trial: Trial) -> str:
+    return f"{trial.task}, {trial.side}, seed {trial.index}"
 
 
 def score(lab: Lab, trials: Sequence[Trial], split: str) -> None:

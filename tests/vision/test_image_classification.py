@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import shutil
 import subprocess
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from novum import ConfigError, DataError, Examples, Recipe, Seed, Split, SplitClosed, Undefined
+from novum import ConfigError, DataError, Examples, Recipe, Seed, Split, SplitClosed, Undefined, split
 from novum.config import parse
 from novum.task import only
 from novum_vision.classification import ImageClassification
-from novum_vision.images import moments
+from novum_vision.images import Dataset, Images, moments
 from PIL import Image
 
 RECIPE = Recipe(batch_size=8)
@@ -28,8 +27,8 @@ def task(**options: Any) -> ImageClassification:
     return ImageClassification(parse(ImageClassification.Config, options, "task 'image-classification'"))
 
 
-def opened(which: ImageClassification, split: Split = Split.TRAIN, seed: int = 0) -> Examples:
-    source = which.source(split, Seed(seed), RECIPE)
+def opened(which: ImageClassification, part: Split = Split.TRAIN, seed: int = 0) -> Examples:
+    source = which.source(part, Seed(seed), RECIPE)
     assert isinstance(source, Examples)
     return source
 
@@ -49,28 +48,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def write_idx(folder: Path, count: int = 40, *, packed: bool = False) -> None:
-    random = np.random.default_rng(count)
-    for prefix, size in (("train", count), ("t10k", 10)):
-        labels = (np.arange(size) % 4).astype(np.uint8)
-        pixels = random.integers(0, 256, size=(size, 5, 3), dtype=np.uint8)
-        head = np.array([size, 5, 3], dtype=">u4").tobytes()
-        files = {
-            f"{prefix}-images-idx3-ubyte": b"\0\0\x08\x03" + head + pixels.tobytes(),
-            f"{prefix}-labels-idx1-ubyte": b"\0\0\x08\x01" + head[:4] + labels.tobytes(),
-        }
-        folder.mkdir(exist_ok=True)
-        for name, content in files.items():
-            (folder / (name + ".gz" if packed else name)).write_bytes(gzip.compress(content) if packed else content)
-
-
 # ------------------------------------------------------------------------------------------------------ reading
 
 
 def test_digits_are_1797_grey_images_of_8_by_8_over_the_whole_range_of_bytes() -> None:
     which = task()
 
-    sources = [opened(which, split) for split in Split]
+    sources = [opened(which, part) for part in Split]
 
     signature = which.signature()
     assert (signature.inputs.channels, signature.inputs.height, signature.inputs.width) == (1, 8, 8)
@@ -84,7 +68,7 @@ def test_digits_are_1797_grey_images_of_8_by_8_over_the_whole_range_of_bytes() -
 def test_splits_are_disjoint_and_complete(folder: Path) -> None:
     which = task(data=str(folder), split={"dev": 0.2, "test": 0.3})
 
-    ids = [set(opened(which, split).ids) for split in Split]
+    ids = [set(opened(which, part).ids) for part in Split]
 
     assert [len(each) for each in ids] == [15, 6, 9]
     assert len(set.union(*ids)) == 30
@@ -110,7 +94,7 @@ def test_a_folder_may_bring_its_own_splits_and_what_is_missing_comes_from_train(
     if dev is not None:
         shutil.copytree(folder / "bee", whole / dev / "bee")
 
-    sources = {split: opened(task(data=str(whole)), split) for split in Split}
+    sources = {part: opened(task(data=str(whole)), part) for part in Split}
 
     assert {each.split("/")[0] for each in sources[Split.TRAIN].ids} == {"train"}
     assert {each.split("/")[0] for each in sources[Split.DEV].ids} == {dev or "train"}
@@ -128,7 +112,7 @@ def test_the_orientation_that_a_camera_noted_is_applied(folder: Path) -> None:
 
     which = task(data=str(folder), size=4, channels=1)
 
-    sources = [opened(which, split) for split in Split]
+    sources = [opened(which, part) for part in Split]
     found = next(each.inputs[each.ids.index("ant/turned.png")] for each in sources if "ant/turned.png" in each.ids)
     np.testing.assert_array_equal(found[0], np.rot90(left_dark, -1))
 
@@ -136,7 +120,7 @@ def test_the_orientation_that_a_camera_noted_is_applied(folder: Path) -> None:
 def test_sixteen_bits_are_scaled_and_palettes_with_transparency_are_read_without_a_warning(tmp_path: Path) -> None:
     for name in ("deep", "palette"):
         (tmp_path / name).mkdir()
-    for each in range(5):
+    for each in range(10):
         Image.fromarray(np.full((4, 4), 256 * (100 + each), dtype=np.uint16)).save(tmp_path / f"deep/{each}.png")
         palette = Image.new("P", (4, 4), 1)
         palette.putpalette([0, 0, 0, 50, 60, 70 + each])
@@ -145,26 +129,8 @@ def test_sixteen_bits_are_scaled_and_palettes_with_transparency_are_read_without
     train = opened(task(data=str(tmp_path), size=4))
 
     assert train.targets is not None
-    assert set(np.unique(train.inputs[train.targets == 0])) <= set(range(100, 105))
-    np.testing.assert_array_equal(train.inputs[train.targets == 1][:, :2, 0, 0], [[50, 60]] * 3)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_idx_files_give_dev_from_train_and_t10k_as_test(tmp_path: Path, packed: bool) -> None:
-    write_idx(tmp_path, packed=packed)
-
-    sources = {split: opened(task(data=str(tmp_path)), split) for split in Split}
-
-    assert [source.size for source in sources.values()] == [36, 4, 10]
-    assert all(source.inputs.shape[1:] == (1, 5, 3) for source in sources.values())
-    assert set(sources[Split.TRAIN].ids).isdisjoint(sources[Split.DEV].ids)
-    assert sources[Split.TEST].ids[0] == "t10k-000000"
-    assert sources[Split.TEST].targets is not None
-    assert sources[Split.TEST].targets.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
-    random = np.random.default_rng(40)
-    original = random.integers(0, 256, size=(40, 5, 3), dtype=np.uint8)
-    first = sources[Split.TRAIN].ids[0]
-    np.testing.assert_array_equal(sources[Split.TRAIN].inputs[0, 0], original[int(first.removeprefix("train-"))])
+    assert set(np.unique(train.inputs[train.targets == 0])) <= set(range(100, 110))
+    np.testing.assert_array_equal(train.inputs[train.targets == 1][:, :2, 0, 0], [[50, 60]] * 7)
 
 
 @needs_data
@@ -173,25 +139,10 @@ def test_the_sign_language_folder_is_read_as_described() -> None:
 
     observation = which.observe()
 
-    assert [opened(which, split).size for split in Split] == [270, 30, 120]
+    assert [opened(which, part).size for part in Split] == [270, 30, 120]
     assert which.signature().inputs.channels == 3
     assert observation["image.stored"].value == "100 x 100"
     assert observation["train.smallest_class"].value == 27
-
-
-@needs_data
-def test_fashion_mnist_has_its_published_mean_deviation_and_centroid_score() -> None:
-    which = task(data=f"{DATA}/image_classification/fashion_mnist")
-
-    sources = {split: opened(which, split) for split in Split}
-    baseline = which.observe()["baseline.accuracy"].value
-
-    assert [source.size for source in sources.values()] == [54_000, 6_000, 10_000]
-    whole = np.concatenate([sources[Split.TRAIN].inputs, sources[Split.DEV].inputs])
-    mean, deviation = moments(whole)
-    assert (round(mean[0], 4), round(deviation[0], 4)) == (0.2860, 0.3530)
-    assert isinstance(baseline, float)
-    assert baseline == pytest.approx(0.6768, abs=0.02)  # published for t10k, here on a tenth of train
 
 
 # ------------------------------------------------------------------------------------------------------- errors
@@ -203,7 +154,7 @@ def test_a_path_that_does_not_exist_is_refused_with_what_is_allowed(tmp_path: Pa
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has no images.*it has 0 folders"):
+    with pytest.raises(DataError, match=r"has no images.*it has 0 folders"):
         task(data=str(tmp_path)).signature()
 
 
@@ -266,48 +217,12 @@ def test_options_of_folders_are_refused_for_digits(options: dict[str, int]) -> N
         task(**options).signature()
 
 
-def _swap_magic(path: Path) -> None:
-    path.write_bytes(b"\0\0\x0d\x03" + path.read_bytes()[4:])
-
-
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def _misnamed(path: Path) -> None:
-    path.rename(path.with_suffix(".gz"))
-
-
-def _other_count(path: Path) -> None:
-    write_idx(path.parent / "other", count=44)
-    shutil.copy(path.parent / "other" / path.name, path)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (_swap_magic, "begins with 00000d03 instead of 00000803"),
-        (_cut, "promises 40 × 5 × 3 = 600 values and holds 599"),
-        (_misnamed, r"idx3-ubyte\.gz cannot be read \(BadGzipFile"),
-        (_other_count, "44 images in train-images-idx3-ubyte, but 40 labels"),
-        (Path.unlink, "neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz"),
-        (lambda path: path.write_bytes(b""), "begins with nothing"),
-    ],
-)
-def test_a_damaged_idx_file_is_refused_and_named(tmp_path: Path, damage: Any, message: str) -> None:
-    write_idx(tmp_path)
-    damage(tmp_path / "train-images-idx3-ubyte")
-
-    with pytest.raises(DataError, match=message):
-        task(data=str(tmp_path)).signature()
-
-
 # ---------------------------------------------------------------------------------------- classes and few labels
 
 
 def test_keeping_some_classes_moves_no_image_to_another_split() -> None:
-    for split in Split:
-        whole, some = opened(task(), split), opened(task(classes=["7", "2"]), split)
+    for part in Split:
+        whole, some = opened(task(), part), opened(task(classes=["7", "2"]), part)
 
         assert whole.targets is not None and some.targets is not None
         assert some.ids == tuple(name for name, label in zip(whole.ids, whole.targets, strict=True) if label in (2, 7))
@@ -384,6 +299,17 @@ def test_the_fingerprint_follows_pixels_labels_and_split_and_not_the_place(folde
     assert len({base, *(each.fingerprint() for each in others)}) == 6
 
 
+def test_the_fingerprint_changes_with_a_single_label() -> None:
+    pixels, stored = np.zeros((2, 1, 4, 4), dtype=np.uint8), np.full((2, 2), 4)
+    first, second = (Images(pixels, np.array(labels), ("x", "y"), stored) for labels in ([0, 1], [0, 0]))
+
+    prints = [
+        Dataset(("ant", "bee"), dict.fromkeys(("train", "dev", "test"), each)).fingerprint for each in (first, second)
+    ]
+
+    assert prints[0] != prints[1]
+
+
 def test_observing_opens_train_alone_and_tells_its_facts() -> None:
     with only(Split.TRAIN):
         observation = task().observe()
@@ -420,8 +346,8 @@ def test_sizes_before_resizing_and_exact_duplicates_are_told(folder: Path) -> No
     assert observation["image.stored"].value == "6 x 4 to 20 x 9"
 
 
+@pytest.mark.filterwarnings("ignore:self.within_class_std_dev_")  # some pixels of the digits are always dark
 def test_the_baseline_equals_scikit_learns_nearest_centroid() -> None:
-    from novum import split
     from sklearn.neighbors import NearestCentroid
 
     train = opened(task())

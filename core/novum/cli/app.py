@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from novum.arm import Arm
 from novum.cli import catalogue, record
 from novum.cli.terminal import Terminal, print_verdict, rows_table, show
+from novum.cli.terminal import console as make_console
 from novum.errors import ConfigError, DataError, closest
 from novum.lab import Listener
 from novum.recipe import Recipe
@@ -27,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-console = Console(soft_wrap=True, highlight=False)
+console = make_console()
 
 Folder = Annotated[
     str | None, typer.Option("--study", help="The study's folder [default: $NOVUM_STUDY or ./novum-study]")
@@ -198,12 +198,12 @@ def train(
         return
     for each in runs:
         console.print(f"\n[bold]Seed {each.seed}[/]  {each.facts['units']} units in {each.facts['seconds']:.3g} s")
-        names = list(dict.fromkeys(name for point in each.curve for name in point["metrics"]))[:4]
+        names = [name for name in each.metrics if not name.endswith("_weighted")][:4]
         losses = list(dict.fromkeys(name for point in each.curve for name in point["losses"]))
         lines: list[dict[str, Any]] = [
             {"units": point["units"]}
             | {f"train {name}": point["losses"].get(name) for name in losses}
-            | {f"dev {name}": point["metrics"].get(name) for name in _first(names, each.metrics)}
+            | {f"dev {name}": point["metrics"].get(name) for name in names}
             for point in each.curve
         ]
         if lines:
@@ -223,17 +223,14 @@ def train(
     console.print("\nExploratory: these numbers are no evidence for a claim; `novum run CLAIM` gives a verdict.")
 
 
-def _first(names: list[str], metrics: Any) -> list[str]:
-    ordered = [name for name in metrics if name in names]
-    return ordered or names
-
-
 def _tables(run: Any) -> list[tuple[str, Any, Any]]:
     from novum.validate import number
 
     found = [("dev", {name: _plain(value) for name, value in run.metrics.items()}, run.tables)]
     if run.test is not None:
-        metrics = {name: _plain(number(value)) for name, value in run.test["metrics"].items()}
+        metrics = {
+            name: _plain(number(run.test["metrics"][name])) for name in run.metrics if name in run.test["metrics"]
+        }
         found.append(("test", metrics, run.test["tables"]))
     return found
 

@@ -12,14 +12,14 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from novum import plugins as registry
+from novum.cli.terminal import console as make_console
 from novum.cli.terminal import rows_table
 from novum.errors import PluginError
 
-console = Console(soft_wrap=True, highlight=False)
+console = make_console()
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
 DESCRIBED = ("task", "model", "evaluator", "proposer")
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from novum.cli.terminal import badge, print_verdict, rows_table
+from novum.cli.terminal import console as make_console
 from novum.errors import ConfigError, DataError, StudyError
 from novum.study import Study
 
-console = Console(soft_wrap=True, highlight=False)
+console = make_console()
 Folder = Annotated[
     str | None, typer.Option("--study", help="The study's folder [default: $NOVUM_STUDY or ./novum-study]")
 ]

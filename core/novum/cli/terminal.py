@@ -17,6 +17,15 @@ from novum.lab import Listener
 from novum.loop import duration
 from novum.validate import number
 
+
+def console() -> Console:
+    """Standard output; a pipe or a file gets long lines rather than squeezed tables."""
+    made = Console(soft_wrap=True, highlight=False)
+    if not made.is_terminal:
+        made.width = 200
+    return made
+
+
 COLOURS = {
     "supported": "green",
     "refuted": "red",

@@ -45,7 +45,8 @@ class Job:
             )
         if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
             raise ConfigError(
-                f"the timeout of job {self.id} is {self.timeout!r}; give a positive number of seconds, or None for no limit."
+                f"the timeout of job {self.id} is {self.timeout!r}; "
+                "give a positive number of seconds, or None for no limit."
             )
 
 

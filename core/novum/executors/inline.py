@@ -49,7 +49,11 @@ class InlineExecutor(Executor):
     def _results(self, waiting: Waiting) -> Iterator[Result]:
         perform = resolve(self._perform)
         (self.folder / "spool").mkdir(parents=True, exist_ok=True)
-        while (job := waiting.take()) is not None:
+        while True:
+            yield from waiting.doomed()
+            job = waiting.take()
+            if job is None:
+                return
             spool.remove(self.folder, job.id)
             self._current, slot = job.id, os.environ.get("NOVUM_SLOT")
             os.environ["NOVUM_SLOT"] = "0"
@@ -65,7 +69,6 @@ class InlineExecutor(Executor):
             done = result(job, self.folder, time.monotonic() - started, status=0)
             waiting.ended(job.id, well=done.error is None)
             yield done
-            yield from waiting.doomed()
 
     def cancel(self, ids: Collection[str]) -> None:
         for waiting in list(self._runs):

@@ -63,7 +63,7 @@ def result(job: Job, folder: Path, seconds: float, *, status: int | None, why: s
 def _lost(job: Job, folder: Path, status: int | None, why: str) -> Failure:
     log = f"Its output is in {folder / 'logs' / f'{job.id}.log'}."
     if why == "timeout":
-        return Failure("Timeout", f"job {job.id} timed out after {job.timeout:g} s and was stopped. {log}")
+        return Failure("Timeout", f"job {job.id} timed out after {job.timeout} s and was stopped. {log}")
     if why == "cancelled":
         return Failure("Cancelled", f"job {job.id} was cancelled while it ran.")
     if status is None:

@@ -57,7 +57,10 @@ def threads() -> int:
 
 
 def throwaway(function: Callable[[], Any], leave: Callable[[], None]) -> tuple[Any, str]:
-    """Call `function` in a forked process that then ends: (what it returned, as JSON; "") or (None, what went wrong)."""
+    """Call `function` in a forked process that then ends.
+
+    Returns (its value, which must be JSON; "") or (None, what went wrong).
+    """
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -67,11 +70,11 @@ def throwaway(function: Callable[[], Any], leave: Callable[[], None]) -> tuple[A
             leave()
             os.close(reading)
             try:
-                told = json.dumps([function(), ""])
+                answer = json.dumps([function(), ""])
             except BaseException as error:
                 traceback.print_exc()
-                told = json.dumps([None, f"{type(error).__name__}: {error}"[:1000]])
-            os.write(writing, told.encode())
+                answer = json.dumps([None, f"{type(error).__name__}: {error}"[:1000]])
+            os.write(writing, answer.encode())
         finally:
             os._exit(0)
     os.close(writing)
@@ -86,6 +89,7 @@ def throwaway(function: Callable[[], Any], leave: Callable[[], None]) -> tuple[A
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)  # what it left behind, too
         if ended is None:
+            os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
             return None, f"it took more than {PATIENCE:g} s"
         while select.select([reading], [], [], 0)[0] and (chunk := os.read(reading, 65536)):

@@ -25,7 +25,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -54,7 +54,7 @@ class Child:
     log: BinaryIO | None
     kill_at: float | None = None
     why: str = ""
-    kept: int = field(default=0)
+    kept: int = 0
 
 
 class Server:
@@ -67,7 +67,7 @@ class Server:
         self.incoming = b""
         self.leaving: float | None = None
         """The grace of the end that was asked for; None while the server serves."""
-        self.selector = selectors.DefaultSelector()
+        self.selector = selectors.PollSelector()  # no descriptor that a fork would share
         self.selector.register(control, selectors.EVENT_READ)
         self.wake, self.waker = os.pipe()
         os.set_blocking(self.wake, False)
@@ -149,11 +149,11 @@ class Server:
             reading, writing = os.pipe()
             sys.stdout.flush()
             sys.stderr.flush()
-            pid = os.fork()
+            shut = [self.control.fileno(), self.wake, self.waker, log.fileno(), reading, *self.pipes]
+            shut += [one.log.fileno() for one in self.children.values() if one.log is not None]
+            me, pid = os.getpid(), os.fork()
             if pid == 0:
-                shut = [self.control.fileno(), self.wake, self.waker, log.fileno(), reading, *self.pipes]
-                shut += [one.log.fileno() for one in self.children.values() if one.log is not None]
-                worker.main(job, self.folder, self.perform, writing, shut)
+                worker.main(job, self.folder, self.perform, me, writing, shut)
         except OSError as error:  # no more processes, descriptors, memory or disk
             if log is not None:
                 log.close()
@@ -298,12 +298,14 @@ def main(descriptor: int, parent: int) -> None:
     given = _first_line(control)
     sys.path[:] = [*given["path"], *(entry for entry in sys.path if entry not in given["path"])]
 
+    me = os.getpid()
+
     def leave() -> None:
-        worker.leave_server([control.fileno()])
+        worker.leave_server(me, [control.fileno()])
 
     hello: dict[str, Any] = {"ready": True, "torch": None, "gpus": 0}
     if not given["light"]:
-        import numpy  # noqa: F401, ICN001 - here for the jobs
+        import numpy  # noqa: F401 - here for the jobs
         import torch
         import torch._dynamo  # the first optimiser of a process imports it, which takes longer than torch itself
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from novum.executors.base import Perform
 from novum.executors.outcome import CANNOT_STORE, attempt
@@ -21,21 +21,22 @@ _BROKEN = 70
 """Exit status where our own code failed (EX_SOFTWARE)."""
 
 
-def main(job: dict[str, Any], folder: Path, perform: Perform, output: int, shut: Iterable[int]) -> NoReturn:
+def main(
+    job: dict[str, Any], folder: Path, perform: Perform, server: int, output: int, shut: Iterable[int]
+) -> NoReturn:
     """Perform `job` in this freshly forked process, store the outcome and exit.
 
-    `output` is the pipe for its standard output and error, `shut` holds the server's descriptors that this process
-    must not keep open.
+    `server` is the parent's process id, `output` the pipe for standard output and error, and `shut` holds the
+    server's descriptors that this process must not keep open.
     """
     status = _BROKEN
     try:
-        leave_server(shut)
+        leave_server(server, shut)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # so that a kill loses no line
-        faulthandler.enable()
+        sys.stdout, sys.stderr = _lines(1), _lines(2)
+        faulthandler.enable(file=2)
         os.environ["NOVUM_SLOT"] = str(job["slot"])
         with suppress(OSError):  # where memory runs out, this process is the one to give up, not the server
             Path("/proc/self/oom_score_adj").write_text("500")
@@ -58,9 +59,13 @@ def main(job: dict[str, Any], folder: Path, perform: Perform, output: int, shut:
         os._exit(status)  # no atexit: those handlers belong to the server
 
 
-def leave_server(shut: Iterable[int]) -> None:
-    """A process group of its own, the usual signals, and an end together with the server (Linux)."""
-    server = os.getppid()
+def _lines(descriptor: int) -> TextIO:
+    """A text stream that loses no whole line when the process is killed, and takes every character."""
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def leave_server(server: int, shut: Iterable[int]) -> None:
+    """A process group of its own, the usual signals, and an end together with the server (on Linux)."""
     signal.set_wakeup_fd(-1)
     signal.setitimer(signal.ITIMER_REAL, 0)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM):
@@ -71,7 +76,7 @@ def leave_server(shut: Iterable[int]) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if os.getppid() != server:  # it died before the line above could be told
+    if os.getppid() != server:  # it died before it could be followed
         os._exit(_BROKEN)
     for descriptor in shut:
         os.close(descriptor)

@@ -175,7 +175,7 @@ class Trainer:
         with torch.enable_grad():
             with devices.autocast(self.precision, self.device.type):
                 value = loss.function(self.net, *loss.arguments)
-            value.backward(inputs=params)
+            torch.autograd.backward(value, inputs=params)
         if self.parts.recipe.clip > 0:
             torch.nn.utils.clip_grad_norm_(params, self.parts.recipe.clip)
         optimizer.step()

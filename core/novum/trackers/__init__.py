@@ -24,7 +24,7 @@ class Tracker(ABC):
     def point(self, point: Mapping[str, Any]) -> None:
         """One curve point: {"units", "share", "seconds", "losses": {...}, "metrics": {...}}."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - optional
         """The trial has ended."""
 
     def __enter__(self) -> Tracker:

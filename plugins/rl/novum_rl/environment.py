@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-
 from novum import Actions, ConfigError, Controls, DataError, Signature, Vector
 
 EXTRAS = ("box2d", "mujoco")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, JsonValue, PlainSerializer
-
 import novum
 from novum import ConfigError, Episodes, Fact, Observation, Recipe, Scale, Seed, Signature, Source, Split, Undefined
+from pydantic import AfterValidator, Field, JsonValue, PlainSerializer
+
 from novum_rl import environment
 
 RANDOM_EPISODES = 20
@@ -63,6 +63,7 @@ class Gym(novum.Task):
 
     config: Config
     evaluator = "returns"
+    imports = ("gymnasium",)
 
     def signature(self) -> Signature:
         """Vector of the observation's own shape (one-hot for Discrete) → Actions or Controls.

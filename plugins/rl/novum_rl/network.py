@@ -5,14 +5,14 @@ Shapes: B rows, A the size of an action, P = the number of actions, or 2A (means
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
 import torch
+from novum import Actions, Controls
 from torch import Tensor, nn
 from torch.nn import functional
-
-from novum import Actions, Controls
 
 HALF_LOG_TAU = 0.5 * math.log(2.0 * math.pi)
 
@@ -27,7 +27,7 @@ class ActorCritic(nn.Module):
     """
 
     centre: Tensor
-    half: Tensor
+    reach: Tensor
 
     def __init__(self, shape: Sequence[int], outputs: Actions | Controls, hidden: Sequence[int]) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class ActorCritic(nn.Module):
             bounded = low.isfinite() & high.isfinite()
             self.log_std = nn.Parameter(torch.zeros(size))
             self.register_buffer("centre", torch.where(bounded, (low + high) / 2, torch.zeros(size)))
-            self.register_buffer("half", torch.where(bounded, (high - low) / 2, torch.ones(size)))
+            self.register_buffer("reach", torch.where(bounded, (high - low) / 2, torch.ones(size)))
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (B, …) → the policy's parameters (B, P) and values (B,)."""
@@ -52,8 +52,8 @@ class ActorCritic(nn.Module):
         answer: Tensor = self.policy(inputs.flatten(1)).float()
         if self.discrete:
             return answer
-        means = self.centre + self.half * answer
-        return torch.cat([means, (self.log_std + self.half.log()).expand_as(means)], dim=1)
+        means = self.centre + self.reach * answer
+        return torch.cat([means, (self.log_std + self.reach.log()).expand_as(means)], dim=1)
 
     def value_of(self, inputs: Tensor) -> Tensor:
         """Values (B,), in units of reward."""
@@ -64,7 +64,7 @@ class ActorCritic(nn.Module):
 def _perceptron(widths: Sequence[int], gain: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     last = len(widths) - 2
-    for at, (into, out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for at, (into, out) in enumerate(itertools.pairwise(widths)):
         linear = nn.Linear(into, out)
         nn.init.orthogonal_(linear.weight, gain if at == last else math.sqrt(2.0))
         nn.init.zeros_(linear.bias)

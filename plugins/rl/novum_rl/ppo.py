@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
-
 import novum
 from novum import Batch, Loss, Prediction, Recipe, Seed, Signature, Weights
+from pydantic import Field
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -96,7 +95,7 @@ class PPO(novum.Model):
 
         config, extras = self.config, batch.extras
         next_values = net.value_of(extras["next_inputs"].flatten(0, 1)).view_as(extras["value"])
-        advantages_TN = advantages(
+        estimates = advantages(
             extras["rewards"],
             extras["value"],
             next_values,
@@ -105,9 +104,9 @@ class PPO(novum.Model):
             config.gamma,
             config.gae_lambda,
         )
-        returns = (advantages_TN + extras["value"]).flatten()
+        returns = (estimates + extras["value"]).flatten()
         inputs, actions = batch.inputs.flatten(0, 1), extras["actions"].flatten(0, 1)
-        old, flat = extras["log_prob"].flatten(), advantages_TN.flatten()
+        old, flat = extras["log_prob"].flatten(), estimates.flatten()
         parts = max(1, round(len(flat) / config.minibatch))
         for _ in range(config.epochs):
             for pick in torch.randperm(len(flat)).to(flat.device).tensor_split(parts):
@@ -135,7 +134,8 @@ class PPO(novum.Model):
         loss = config.value * (values - returns).square() - gain
         if config.entropy > 0:
             loss = loss - config.entropy * entropy(policy, discrete)
-        return loss.mean()
+        mean: Tensor = loss.mean()
+        return mean
 
 
 def advantages(

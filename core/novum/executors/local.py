@@ -1,0 +1,262 @@
+"""Each job in a fresh process of this machine, forked from a server that has imported torch once."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from novum.errors import StudyError
+from novum.executors import spool
+from novum.executors.base import PERFORM, Executor, Job, Result, cores
+from novum.executors.connection import Connection
+from novum.executors.outcome import result
+from novum.executors.waiting import Waiting
+
+TICK = 0.5
+"""Seconds after which a waiting thread looks whether another one has received its results."""
+
+
+@dataclass(eq=False)
+class _Run:
+    """The jobs of one call of `run`."""
+
+    waiting: Waiting
+    inbox: deque[Result] = field(default_factory=deque)
+    active: set[str] = field(default_factory=set)
+
+
+@dataclass
+class _Running:
+    job: Job
+    run: _Run
+    slot: int
+    pid: int | None = None
+    stopping: bool = False
+
+
+class LocalExecutor(Executor):
+    """The default: isolation of a process per job, at a few hundredths of a second each once the server stands.
+
+    The server starts with the first `run` or with `start`, which returns at once; it needs some seconds, since it
+    imports torch. It is no part of multiprocessing: nothing re-imports the caller's `__main__`, so it works in an
+    unguarded script, a notebook and at a prompt. Modules are found as in this process (`sys.path` as it is when the
+    server starts). A job sees the slot it holds, 0 to workers - 1, in the environment variable NOVUM_SLOT; it uses
+    one thread; its output goes to `folder/logs/<id>.log`, at most 1 MB an attempt.
+
+    `workers` defaults to the number of GPUs where there are some, else of cores. `environment` adds variables to the
+    workers' environment. `light` leaves numpy and torch out of the server, for jobs that need neither; it then counts
+    no GPUs. `grace` is the number of seconds between SIGTERM and SIGKILL for a job that must end.
+
+    Raises StudyError from `run` where the server cannot start or dies.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int | None = None,
+        preload: Sequence[str] = (),
+        perform: str = PERFORM,
+        environment: Mapping[str, str] | None = None,
+        light: bool = False,
+        grace: float = 10.0,
+    ) -> None:
+        super().__init__(folder, workers=workers, preload=preload, perform=perform)
+        self._environment = dict(environment or {})
+        self._light, self._grace = light, grace
+        self._lock = threading.RLock()
+        self._server: Connection | None = None
+        self._hello: dict[str, Any] | None = None
+        self._finalizer: weakref.finalize[[], LocalExecutor] | None = None
+        self._running: dict[str, _Running] = {}
+        self._runs: weakref.WeakSet[_Run] = weakref.WeakSet()
+
+    # -- the server
+
+    def start(self) -> None:
+        """Start the server if there is none, without waiting for it: its imports then overlap with other work."""
+        with self._lock:
+            if self._server is not None:
+                return
+            for name in ("spool", "logs"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True)
+            configuration = {
+                "folder": str(self.folder),
+                "preload": self.preload,
+                "perform": self._perform,
+                "path": [entry for entry in sys.path if isinstance(entry, str)],
+                "light": self._light,
+                "grace": self._grace,
+            }
+            self._server = Connection(configuration, self._environment)
+            self._finalizer = weakref.finalize(self, self._server.end)
+
+    def hello(self) -> dict[str, Any]:
+        """What the server said of itself: {"torch": version or None, "gpus": n, "not_preloaded": {module: why}}.
+
+        Starts the server where there is none, and waits for it.
+        """
+        self.start()
+        while self._hello is None:
+            if self._server is None:
+                raise StudyError("the executor was closed while its workers were starting; call run again.")
+            self._pump(TICK)
+        return {key: self._hello[key] for key in ("torch", "gpus", "not_preloaded")}
+
+    def describe(self) -> dict[str, Any]:
+        gpus = self.hello()["gpus"]
+        return {"kind": "local", "workers": self._workers or gpus or cores(), "cores": cores(), "gpus": gpus}
+
+    def close(self) -> None:
+        with self._lock:
+            server, self._server, self._hello = self._server, None, None
+            groups = [one.pid for one in self._running.values() if one.pid is not None]
+            self._running.clear()
+            for run in list(self._runs):
+                run.waiting.drop()
+                run.active.clear()
+        if server is not None:
+            if self._finalizer is not None:
+                self._finalizer.detach()
+            server.end(self._grace if groups else 0.0, groups)
+
+    def _pump(self, timeout: float) -> None:
+        """Take in what the server has to say, waiting at most `timeout` seconds for it."""
+        server = self._server
+        if server is None:  # closed meanwhile
+            return
+        try:
+            messages = server.receive(timeout)
+        except EOFError:
+            self._died(server)
+            return
+        except (OSError, ValueError):  # closed by another thread while this one waited
+            if self._server is server:
+                raise
+            return
+        for message in messages:
+            with self._lock:
+                self._take_in(message)
+
+    def _died(self, server: Connection) -> None:
+        if self._server is not server:  # closed, or mourned by another thread
+            return
+        told, starting = server.obituary(), self._hello is None
+        self.close()
+        when = "could not start" if starting else "died"
+        raise StudyError(
+            f"the process that starts the workers {when}: {told}\n"
+            "Finished results are kept. Repair what it names and run again, or use the executor 'inline'."
+        )
+
+    def _take_in(self, message: dict[str, Any]) -> None:
+        if "ready" in message:
+            self._hello = message
+        elif "failed" in message:
+            self.close()
+            raise StudyError(message["failed"])
+        elif "started" in message and message["started"] in self._running:
+            self._running[message["started"]].pid = message["pid"]
+        elif "gone" in message:  # its end was told, but an interrupt kept us from listening
+            one = self._running.get(message["gone"])
+            if one is not None and one.stopping:
+                one.run.active.discard(one.job.id)
+                del self._running[one.job.id]
+        elif "done" in message and message["done"] in self._running:
+            one = self._running[message["done"]]
+            came = result(one.job, self.folder, message["seconds"], status=message["status"], why=message["why"])
+            one.run.waiting.ended(one.job.id, well=came.error is None)
+            one.run.inbox.append(came)
+            one.run.active.discard(one.job.id)
+            del self._running[one.job.id]
+
+    # -- the jobs
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        run = _Run(Waiting(jobs))
+        self._runs.add(run)
+        return self._results(run)
+
+    def _results(self, run: _Run) -> Iterator[Result]:
+        try:
+            workers = self.describe()["workers"]
+            while True:
+                self._pump(0)
+                with self._lock:
+                    run.inbox.extend(run.waiting.doomed())
+                    self._dispatch(run, workers)
+                    over = not run.active and not len(run.waiting)
+                if run.inbox:
+                    yield run.inbox.popleft()
+                elif over:
+                    return
+                else:
+                    self._pump(TICK)
+        finally:
+            self._abandon(run)
+
+    def _dispatch(self, run: _Run, workers: int) -> None:
+        free = sorted(set(range(workers)) - {one.slot for one in self._running.values()})
+        for slot in free:
+            job = run.waiting.take()
+            if job is None:
+                return
+            if job.id in self._running:
+                raise StudyError(f"a job called {job.id} is running already, from another call of run.")
+            if self._server is None:
+                raise StudyError("the executor was closed while jobs were waiting; call run again.")
+            spool.remove(self.folder, job.id)
+            self._running[job.id] = _Running(job, run, slot)
+            run.active.add(job.id)
+            fields = {"id": job.id, "kind": job.kind, "payload": job.payload, "slot": slot, "timeout": job.timeout}
+            self._server.send({"run": fields})
+
+    def cancel(self, ids: Collection[str]) -> None:
+        with self._lock:
+            for run in list(self._runs):
+                run.waiting.drop(ids)
+            self._stop(ids, self._grace)
+
+    def _stop(self, ids: Collection[str], grace: float) -> None:
+        for id in ids:
+            if self._server is not None and id in self._running:
+                self._running[id].stopping = True
+                self._server.send({"stop": id, "grace": grace})
+
+    def _abandon(self, run: _Run) -> None:
+        """Nobody reads these results any more (an interrupt, an error, a closed iterator): end what still runs.
+
+        A second interrupt does not wait for the grace to pass. What was finished stays in the spool.
+        """
+        run.waiting.drop()
+        if not run.active:
+            return
+        grace = self._grace
+        try:
+            self._wait_out(run, grace)
+        except KeyboardInterrupt:
+            self._wait_out(run, 0.0)
+            raise
+
+    def _wait_out(self, run: _Run, grace: float) -> None:
+        deadline = time.monotonic() + grace + 5
+        if self._server is not None and not self._server.in_doubt:
+            with self._lock:
+                self._stop(tuple(run.active), grace)
+            with suppress(StudyError):  # a server that died left nothing running, and what brought us here says more
+                while run.active and self._server is not None and time.monotonic() < deadline:
+                    self._pump(TICK)
+        if run.active:
+            self.close()
+
+    def running(self) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(self._running)
