@@ -68,6 +68,25 @@ class Run:
 
         return tuple(getattr(Parts.of(self.plan["arm"]).signature.outputs, "names", ()))
 
+    def report(self) -> str:
+        """A plain-text report: metrics and tables (such as precision, recall and F1 of each class) on test where it
+        was asked for, else on dev.
+        """
+        split, metrics, tables = "dev", {name: show(value) for name, value in self.metrics.items()}, self.tables
+        if self.test is not None:
+            split, tables = "test", self.test["tables"]
+            metrics = {name: show(number(self.test["metrics"][name])) for name in self.metrics}
+        lines = [f"{split}, seed {self.seed}, {self.facts['units']} units"]
+        lines += [f"  {name:20s} {value}" for name, value in metrics.items()]
+        for title, rows in tables.items():
+            columns = list(dict.fromkeys(name for cells in rows.values() for name in cells))
+            width = max(len(name) for name in [title, *rows])
+            lines.append(f"\n{title:{width}s}  " + "  ".join(f"{name:>10s}" for name in columns))
+            for row, cells in rows.items():
+                shown = [show(number(cells[name])) if name in cells else "" for name in columns]
+                lines.append(f"{row:{width}s}  " + "  ".join(f"{value:>10s}" for value in shown))
+        return "\n".join(lines)
+
     def _restored(self) -> tuple[Any, nn.Module, Any]:
         from novum.runner import jobs
         from novum.runner.parts import Parts

@@ -49,7 +49,8 @@ class LocalExecutor(Executor):
     imports torch. It is no part of multiprocessing: nothing re-imports the caller's `__main__`, so it works in an
     unguarded script, a notebook and at a prompt. Modules are found as in this process (`sys.path` as it is when the
     server starts). A job sees the slot it holds, 0 to workers - 1, in the environment variable NOVUM_SLOT; it uses
-    one thread; its output goes to `folder/logs/<id>.log`, at most 1 MB an attempt.
+    one thread; what it prints, and the traceback of its error, stand in `folder/logs/<id>.log` (the first
+    1 MB of the latest attempt).
 
     `workers` defaults to the number of GPUs where there are some, else of cores. `environment` adds variables to the
     workers' environment. `light` leaves numpy and torch out of the server, for jobs that need neither; it then counts

@@ -17,11 +17,11 @@ LONGEST = 20_000
 """Characters of a message or of a traceback that are kept, the last ones."""
 
 
-def attempt(perform: Perform, id: str, kind: str, payload: dict[str, Any], folder: Path, *, debug: bool) -> None:
+def attempt(perform: Perform, id: str, kind: str, payload: dict[str, Any], folder: Path, *, debug: bool) -> str:
     """Perform a job and store its value, or what it raised, in the spool.
 
-    KeyboardInterrupt is always raised again, and with `debug` so is everything else. Raises OSError where the result
-    cannot be written.
+    Returns the traceback of what it raised, "" where all went well. KeyboardInterrupt is always raised again, and
+    with `debug` so is everything else. Raises OSError where the result cannot be written.
     """
     try:
         value = perform(kind, json.loads(json.dumps(payload)), folder)
@@ -33,11 +33,12 @@ def attempt(perform: Perform, id: str, kind: str, payload: dict[str, Any], folde
     except BaseException as error:  # a plugin may call sys.exit: that breaks its own job alone
         if debug:
             raise
-        told = {"type": type(error).__name__, "message": _tail(str(error))}
-        trace = "".join(traceback.format_exception(error))
-        spool.write(folder, id, {"error": {**told, "traceback": _tail(trace)}})
-    else:
-        spool.write(folder, id, {"value": value})
+        trace = _tail("".join(traceback.format_exception(error)))
+        told = {"type": type(error).__name__, "message": _tail(str(error)), "traceback": trace}
+        spool.write(folder, id, {"error": told})
+        return trace
+    spool.write(folder, id, {"value": value})
+    return ""
 
 
 def _tail(text: str) -> str:
@@ -61,7 +62,8 @@ def result(job: Job, folder: Path, seconds: float, *, status: int | None, why: s
 
 
 def _lost(job: Job, folder: Path, status: int | None, why: str) -> Failure:
-    log = f"Its output is in {folder / 'logs' / f'{job.id}.log'}."
+    file = folder / "logs" / f"{job.id}.log"
+    log = f"Its output is in {file}." if file.exists() else "It printed nothing."
     if why == "timeout":
         return Failure("Timeout", f"job {job.id} timed out after {job.timeout} s and was stopped. {log}")
     if why == "cancelled":

@@ -27,7 +27,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from novum.errors import NovumError
 from novum.executors import preloading, worker
@@ -51,7 +51,6 @@ class Child:
     started: float
     grace: float
     stop_at: float | None
-    log: BinaryIO | None
     kill_at: float | None = None
     why: str = ""
     kept: int = 0
@@ -142,21 +141,18 @@ class Server:
             self.control.sendall(json.dumps(message).encode() + b"\n")
 
     def _start(self, job: dict[str, Any]) -> None:
-        log, reading, writing = None, -1, -1
+        reading, writing = -1, -1
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGHUP))  # until the child can obey them
         try:
-            log = (self.folder / "logs" / f"{job['id']}.log").open("ab", buffering=0)
+            self._log_file(job["id"]).unlink(missing_ok=True)
             reading, writing = os.pipe()
             sys.stdout.flush()
             sys.stderr.flush()
-            shut = [self.control.fileno(), self.wake, self.waker, log.fileno(), reading, *self.pipes]
-            shut += [one.log.fileno() for one in self.children.values() if one.log is not None]
+            shut = [self.control.fileno(), self.wake, self.waker, reading, *self.pipes]
             me, pid = os.getpid(), os.fork()
             if pid == 0:
                 worker.main(job, self.folder, self.perform, me, writing, shut)
         except OSError as error:  # no more processes, descriptors, memory or disk
-            if log is not None:
-                log.close()
             if reading >= 0:
                 os.close(reading)
             self._tell({"done": job["id"], "status": None, "why": f"{type(error).__name__}: {error}", "seconds": 0.0})
@@ -169,11 +165,14 @@ class Server:
             os.setpgid(pid, pid)
         now = time.monotonic()
         stop_at = None if job["timeout"] is None else now + job["timeout"]
-        child = Child(job["id"], pid, now, self.grace, stop_at, log)
+        child = Child(job["id"], pid, now, self.grace, stop_at)
         os.set_blocking(reading, False)
         self.children[pid] = self.pipes[reading] = child
         self.selector.register(reading, selectors.EVENT_READ)
         self._tell({"started": job["id"], "pid": pid})
+
+    def _log_file(self, id: str) -> Path:
+        return self.folder / "logs" / f"{id}.log"
 
     def _log(self, pipe: int) -> bool:
         """Move some output from a job's pipe to its log; False where there is none now, or never will be again."""
@@ -186,15 +185,13 @@ class Server:
             self._shut(pipe)
             return False
         room = LOG_LIMIT - child.kept
-        if child.log is not None and room >= 0:
-            try:
-                child.log.write(data[:room])
-                if len(data) > room:
-                    child.log.write(f"\n… output beyond {LOG_LIMIT} bytes was dropped.\n".encode())
-            except OSError:  # a full disk costs the log, not the job
-                child.log.close()
-                child.log = None
+        if room >= 0:
             child.kept += len(data)
+            kept = data[:room]
+            if len(data) > room:
+                kept += f"\n… output beyond {LOG_LIMIT} bytes was dropped.\n".encode()
+            with suppress(OSError), self._log_file(child.id).open("ab") as log:  # a full disk costs no job
+                log.write(kept)
         return True
 
     def _shut(self, pipe: int) -> None:
@@ -243,8 +240,6 @@ class Server:
                     pass
                 if pipe in self.pipes:
                     self._shut(pipe)
-            if child.log is not None:
-                child.log.close()
             code = os.waitstatus_to_exitcode(status)
             seconds = time.monotonic() - child.started
             self._tell({"done": child.id, "status": code, "why": child.why, "seconds": seconds})

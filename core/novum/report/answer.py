@@ -130,7 +130,7 @@ def _lanes(name: str, task: Mapping[str, Any], width: float) -> list[svg.Lane]:
 
 
 def told_effect(seen: Mapping[str, Any], unit: str) -> str:
-    """ "+0.0312 accuracy (0.0201 … 0.0424)", or why there is none."""
+    """An effect in words, such as `+0.0312 accuracy (0.0201 … 0.0424)`, or why there is none."""
     if isinstance(seen["effect"], Mapping):
         return text.numbers(seen["effect"])
     return f"{text.signed(seen['effect'])} {unit} ({text.numbers(seen['interval'])})"
@@ -209,7 +209,7 @@ def _plots(data: Mapping[str, Any], name: str) -> Markup:
             words = "Each seed on dev" if split == "dev" else "Each seed on new data"
             figures.append(_figure(words, _legend(), svg.pairs(rows, metric, split)))
     trained = {
-        side: [row for row in data["trials"] if row["task"] == name and row["sides"] == [side]] for side in SIDES
+        side: [row for row in data["trials"] if row["task"] == name and side in row["sides"]] for side in SIDES
     }
     series = {side: [svg.curve_of(row["curve"]) for row in rows] for side, rows in trained.items()}
     drawn = svg.curves(series, metric["name"], unit_word(task["control"]))
@@ -252,7 +252,8 @@ def _pretraining(data: Mapping[str, Any], name: str) -> Markup | None:
             units = sorted({row["units"] for row in rows if row["units"] is not None})
             used = f"{text.numbers(units[-1])} units each" if units else "not trained yet"
             whose = listed([each.replace("'s start", "") for each in rows[0]["sides"]])
-            line = f"The {whose} begins from trained weights: {len(rows)} parent trials, {used}, {text.seconds(spent)} in all"
+            count = f"{len(rows)} parent trials, {used}, {text.seconds(spent)} in all"
+            line = f"The {whose} begins from trained weights: {count}"
             if line not in said:
                 said.append(line)
     if not said:

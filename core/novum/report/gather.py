@@ -167,7 +167,7 @@ def _span(trials: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def environment(folder: Path) -> dict[str, Any]:
-    """This machine and this moment's Git commit: of the study's folder, else of the current one, else None."""
+    """The machine that gathers, and the Git commit of the study's folder, else of the current one, else None."""
     return {
         "novum": version("novum"),
         "python": f"{platform.python_implementation()} {platform.python_version()}",

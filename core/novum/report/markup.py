@@ -1,4 +1,4 @@
-"""HTML by construction: whatever is not `Markup` is escaped, so that no text of a claim or a plugin can become a tag."""
+"""HTML by construction: whatever is not `Markup` is escaped, so that no text of a claim can become a tag."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Content = str | int | float | None | Iterable["Content"]
 """What an element may hold: text and numbers (escaped), Markup (kept), None (left out), or several of these."""
 
 
-def element(name: str, *content: Content, **attributes: object) -> Markup:
+def element(name: str, /, *content: Content, **attributes: object) -> Markup:
     """One element. `class_` gives class, further underscores give hyphens; an attribute that is None is left out."""
     spelled = {"class" if key == "class_" else key.replace("_", "-"): value for key, value in attributes.items()}
     words = "".join(f' {key}="{escape(str(value))}"' for key, value in spelled.items() if value is not None)

@@ -308,8 +308,8 @@ def check(data: Mapping[str, Any]) -> Markup:
             element("pre", element("code", lines)),
             element(
                 "p",
-                "The first recomputes the verdict from the stored rows alone, runs nothing, and compares it byte for byte "
-                "with the recorded one. The second writes every trial's numbers to a table.",
+                "The first recomputes the verdict from the stored rows alone, runs nothing, and compares it byte for "
+                "byte with the recorded one. The second writes every trial's numbers to a table.",
                 class_="soft",
             ),
             class_="card",
@@ -322,10 +322,10 @@ def limits(data: Mapping[str, Any]) -> Markup:
     """What a verdict does not say."""
     count = len(data["plan"]["seeds"]["indices"])
     said = (
-        "Seeds sample the noise of training only: initialisation, order of data, exploration. Which examples happen to be "
-        "in the data is not sampled: the intervals hold for this validation set and these conditions, not for all others. "
-        f"The interval is Student's, over {count} differences. It is exact where they are normally distributed; where they "
-        "are skewed and few, the true error rate can differ from the registered one. The registered error rate is this "
-        "claim's alone: of many claims that are not true, about that share passes."
+        "Seeds sample the noise of training only: initialisation, order of data, exploration. Which examples happen to "
+        "be in the data is not sampled: the intervals hold for this validation set and these conditions, not for all "
+        f"others. The interval is Student's, over {count} differences: exact where they are normally distributed; "
+        "where they are skewed and few, the true error rate can differ from the registered one. The registered error "
+        "rate is this claim's alone: of many claims that are not true, about that share passes."
     )
     return element("footer", element("div", element("h2", "What this does not say"), element("p", said)))

@@ -110,7 +110,7 @@ class Bag(Model):
 
     def recipe(self, signature: Signature) -> Recipe:
         """About two CPU seconds on `stdlib-docs`."""
-        return Recipe(budget="8 epochs", batch_size=64, learning_rate=1e-2, schedule="linear")
+        return Recipe(budget="6 epochs", batch_size=32, learning_rate=2e-2, schedule="linear")
 
     def prepare(self, signature: Signature, train: Source) -> Buckets:
         """Opens nothing: hashing needs no vocabulary."""
