@@ -25,7 +25,7 @@ help:
 	.tools/bin/python -m pip install --quiet "uv>=0.8"
 
 $(STAMP): $(PROJECTS) | $(filter .tools/bin/uv,$(UV))
-	$(UV) sync --quiet --python $(PYTHON) --all-packages --all-extras
+	$(UV) sync --quiet --compile-bytecode --python $(PYTHON) --all-packages --all-extras
 	@touch $(STAMP)
 
 install: $(STAMP)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from novum import config
 from novum.arm import Arm
@@ -57,7 +59,7 @@ class ClaimFile(config.Config):
     """The least effect that counts, in the metric's own units."""
     max_seeds: int = 10
     """Pairs of trials per task."""
-    alpha: float = 0.05
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """One-sided error rate of the claim; several treatments share it."""
     scope: str = "all"
     """On how many tasks it must hold."""
@@ -104,12 +106,16 @@ def load_all(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Hypothesi
 
 def read(path: Path) -> dict[str, Any]:
     """The tables of a TOML file of at most 1 MB. Raises DataError or ConfigError with the place of the fault."""
-    if not path.is_file():
-        raise DataError(f"no claim file at {str(path)!r}; give the path of a .toml file.")
-    if path.stat().st_size > MAX_BYTES:
-        raise ConfigError(f"{path}: {path.stat().st_size} bytes; a claim file has at most {MAX_BYTES}.")
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        if not path.is_file():
+            raise DataError(f"no claim file at {str(path)!r}; give the path of a .toml file.")
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path}: {path.stat().st_size} bytes; a claim file has at most {MAX_BYTES}.")
+        text = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the claim file {str(path)!r} cannot be read: {error.strerror}.") from None
+    try:
+        return tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}.") from None
 

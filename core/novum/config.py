@@ -6,7 +6,7 @@ Unknown keys are errors with the closest known key; not-a-number is refused; eve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -39,7 +39,7 @@ def parse(kind: type[C], options: Mapping[str, Any], where: str) -> C:
 def _line(kind: type[BaseModel], fault: Any, where: str) -> str:
     path = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        owner = kind if len(fault["loc"]) == 1 else None
+        owner = _owner(kind, fault["loc"])
         allowed = closest(str(fault["loc"][-1]), owner.model_fields) if owner else "remove it"
         return f"{where}: unknown option {path!r} (value {fault['input']!r}); {allowed}."
     if fault["type"] == "missing":
@@ -50,3 +50,22 @@ def _line(kind: type[BaseModel], fault: Any, where: str) -> str:
     at = f" option {path!r}" if path else ""
     received = f"; received {fault['input']!r}" if path else ""
     return f"{where}:{at} {message[:1].lower()}{message[1:]}{received}."
+
+
+def _owner(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model that the last part of a path was looked up in; None where the path leads through no models."""
+    found, parts = kind, iter(path[:-1])
+    for part in parts:
+        field = found.model_fields.get(str(part))
+        annotation = None if field is None else field.annotation
+        if get_origin(annotation) in (dict, list, tuple):
+            next(parts, None)  # a name or a position within the collection
+        inner = next((each for each in (annotation, *get_args(annotation)) if _is_model(each)), None)
+        if inner is None:
+            return None
+        found = inner
+    return found
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -111,6 +111,9 @@ class Hypothesis:
             raise ConfigError(f"task {name!r}: give minimum_effect or minimum_effect_raw, not both.")
         return replace(each, metric=each.metric or self.metric, minimum_effect=scaled, minimum_effect_raw=raw)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hypothesis) and self.to_json() == other.to_json()
+
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 

@@ -109,7 +109,7 @@ def _load(kind: str, name: str, distribution: str) -> Any:
     from stevedore.driver import DriverManager
 
     try:
-        return DriverManager(NAMESPACES[kind], name, invoke_on_load=False, warn_on_missing_entrypoint=False).driver
+        return DriverManager(NAMESPACES[kind], name, invoke_on_load=False).driver
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"the {kind} {name!r} of {distribution} cannot be imported: {type(error).__name__}: {error}. "

@@ -115,13 +115,17 @@ def split(
     group: one group per unit (a document, a speaker); units of one group, and units that share an id, never
         part. With both, a group counts for the class that most of its units have.
 
-    Raises ConfigError for shares out of range and DataError when a split with a positive share stays empty.
+    Raises ConfigError for shares out of range, and DataError when lengths differ or when a split with a positive
+    share stays empty.
     """
     if not (dev >= 0 and test >= 0 and dev + test < 1):
         raise ConfigError(f"split: dev={dev!r} and test={test!r} must be shares, at least 0 and together below 1.")
+    for name, given in (("stratify", stratify), ("group", group)):
+        if given is not None and len(given) != len(ids):
+            raise DataError(f"split: {len(ids)} ids and {len(given)} values of {name}; give one of each per unit.")
     members: dict[str, list[int]] = defaultdict(list)
-    for row, unit in enumerate(group if group is not None else ids):
-        members[str(unit)].append(row)
+    for row, unit in enumerate(_together(ids, group)):
+        members[unit].append(row)
     strata: dict[str, list[str]] = defaultdict(list)
     for name, rows in members.items():
         strata[_common([stratify[row] for row in rows]) if stratify is not None else ""].append(name)
@@ -139,6 +143,23 @@ def split(
         if share > 0 and not found[part]:
             raise DataError(f"split: {part!r} stays empty ({len(ids)} units, share {share}); give more data or shares.")
     return {part: np.array(sorted(rows), dtype=np.int64) for part, rows in found.items()}
+
+
+def _together(ids: Sequence[str], group: Sequence[Any] | None) -> list[str]:
+    """A name per unit, the same for units that share an id or a group, also by way of others."""
+    if group is None:
+        return [str(unit) for unit in ids]
+    above: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def top(name: tuple[int, str]) -> tuple[int, str]:
+        while above.setdefault(name, name) != name:
+            above[name] = name = above[above[name]]
+        return name
+
+    for unit, name in zip(ids, group, strict=True):  # the top is the smallest name, and groups come before ids
+        low, high = sorted((top((0, str(name))), top((1, str(unit)))))
+        above[high] = low
+    return [top((0, str(name)))[1] for name in group]
 
 
 def _common(labels: Sequence[Any]) -> str:

@@ -2,14 +2,21 @@
 
 import novum
 
-
-def pair(plugin, model, recipe, scarce, before):
-    """Control and treatment on one task: the treatment starts from an arm trained on something else."""
-    control = novum.arm(novum.task(plugin, **scarce), novum.model(*model), **recipe)
-    parent = control.but(task=control.task.but(**before["task"]), **before["recipe"])
-    return control, control.but(start_from=parent)
-
-
-claim = novum.load("experiments/quickstart/claim.toml")
-for name, each in claim.tasks.items():
-    print(name, each)
+six, others = "asyncio email importlib xml _pydecimal logging", "http unittest typing multiprocessing urllib doctest"
+digits = novum.task("image-classification", data="digits", classes=list("56789"), per_class=10)
+docs = novum.task("text-classification", data="stdlib-docs", classes=six.split(), per_class=10)
+cart = novum.task("gym", env="CartPole-v1", physics={"length": 1.0})
+resnet, bag, ppo = novum.model("timm", name="test_resnet"), novum.model("bag"), novum.model("ppo")
+a = novum.arm(digits, resnet, budget="1_000 samples", batch_size=25, learning_rate=1e-3)
+b = novum.arm(docs, bag, budget="1_200 samples", batch_size=20)
+c = novum.arm(cart, ppo, budget="6_000 steps")
+from_a = a.but(
+    task=digits.but(classes=list("01234"), per_class=0), budget="6 epochs", batch_size=64, learning_rate=2e-3
+)
+from_b = b.but(task=docs.but(classes=others.split(), per_class=0), budget="4 epochs", batch_size=32)
+from_c = c.but(task=cart.but(physics={"length": 0.5}), budget="20_000 steps")
+pairs = {"digits": (a, from_a), "stdlib-docs": (b, from_b), "cartpole": (c, from_c)}
+tasks = {name: (arm, arm.but(start_from=before)) for name, (arm, before) in pairs.items()}
+idea = "A pretrained start beats a random one when experience is scarce"
+claim = novum.Hypothesis(idea, tasks=tasks, minimum_effect=0.02, max_seeds=5, seed=2026, name="pretrained")
+print(novum.Study("studies/quickstart").run(claim))

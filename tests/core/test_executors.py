@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from novum.errors import ConfigError, StudyError
 from novum.executors import Executor, InlineExecutor, Job, LocalExecutor, Result, cores, orphans, spool
 
@@ -168,6 +168,8 @@ def test_cancelled_jobs_that_wait_vanish_and_their_dependants_say_why(executor: 
     executor.cancel(["5", "6", "unknown"])
     rest = {result.job.id: result for result in results}
 
+    for id in (first.job.id, *rest):
+        executor.acknowledge(id)
     assert {first.job.id, *rest} == {"1", "2", "3", "4", "behind"}
     assert rest["behind"].error is not None
     assert rest["behind"].error.type == "Dependency"
@@ -218,8 +220,6 @@ def test_no_executor_takes_fewer_than_one_worker(tmp_path: Path) -> None:
 
 
 def test_inline_runs_in_this_very_process_in_slot_0(inline: InlineExecutor) -> None:
-    import os
-
     value = one(inline, "echo").value
 
     assert value is not None
@@ -368,8 +368,13 @@ def test_a_study_without_a_spool_has_no_orphans(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("own", "parent", "limit"),
-    [("max 100000", "max 100000", None), ("100000 100000", "max 100000", 1), ("max 100000", "150000 100000", 1)]
-    + [("1000 100000", "max 100000", 1), ("99900000 100000", "max 100000", None)],
+    [
+        ("max 100000", "max 100000", None),
+        ("100000 100000", "max 100000", 1),
+        ("max 100000", "150000 100000", 1),
+        ("1000 100000", "max 100000", 1),
+        ("99900000 100000", "max 100000", None),
+    ],
 )
 def test_cores_are_those_of_the_affinity_or_of_the_tightest_quota(
     tmp_path: Path, own: str, parent: str, limit: int | None

@@ -69,7 +69,7 @@ def train(task: Gym, model: PPO, root: int, **recipe: Any) -> tuple[Played, list
             optimizer.param_groups[0]["lr"] = chosen.learning_rate * (1 - used / budget)
             for loss in model.losses(net, batch):
                 with torch.enable_grad():
-                    value = loss.function(net, *loss.arguments)
+                    value: Any = loss.function(net, *loss.arguments)
                     value.backward()
                 nn.utils.clip_grad_norm_(net.parameters(), chosen.clip)
                 optimizer.step()

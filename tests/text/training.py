@@ -23,12 +23,16 @@ def train(task: Task, model: Model, seed: Seed, **recipe: Any) -> tuple[torch.nn
         preparation = model.prepare(signature, task.source(Split.TRAIN, seed, chosen))
         net = model.build(signature, preparation, seed, None).train()
         source = task.source(Split.TRAIN, seed, chosen)
-        optimizer = torch.optim.AdamW(net.parameters(), chosen.learning_rate, weight_decay=chosen.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            net.parameters(), chosen.learning_rate, weight_decay=chosen.weight_decay, fused=True
+        )
         budget, used = units(chosen.budget, source.size), 0
         while used < budget:
             batch = encoded(source.next(no_model), preparation)
             share = used / budget
-            optimizer.param_groups[0]["lr"] = chosen.learning_rate * min(1 - share, share / max(chosen.warmup, 1e-9) + 0.01)
+            optimizer.param_groups[0]["lr"] = chosen.learning_rate * min(
+                1 - share, share / max(chosen.warmup, 1e-9) + 0.01
+            )
             for loss in model.losses(net, batch):
                 loss.function(net, *loss.arguments).backward()
                 torch.nn.utils.clip_grad_norm_(net.parameters(), chosen.clip or torch.inf)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from novum.report import svg, text
-from novum.report.cells import amount, badge, differences, facts, folded, hint, listed, table, unit_word, when
+from novum.report.cells import amount, badge, differences, facts, hint, listed, table, unit_word, when
 from novum.report.markup import Content, Markup, element, joined
 
 SIDES = ("control", "treatment")
@@ -73,13 +73,13 @@ def effects(data: Mapping[str, Any]) -> Markup | None:
     on_scale = [name for name in record["tasks"] if plan["tasks"][name]["scale"] is not None]
     panels = []
     if on_scale:
-        lanes = [lane for name in on_scale for lane in _lanes(name, record["tasks"][name], _width(plan, name))]
+        lanes = [_lane(name, record["tasks"][name], _width(plan, name)) for name in on_scale]
         axis = "effect on each task's own scale: 1 is the way from chance to the reference"
         panels.append(svg.effects(lanes, axis))
     for name, task in record["tasks"].items():
         if name not in on_scale:
             axis = f"effect in {task['unit'] or task['metric']}: {name} states no scale"
-            panels.append(svg.effects(_lanes(name, task, 1.0), axis))
+            panels.append(svg.effects([_lane(name, task, 1.0)], axis))
     return element(
         "section",
         element("h2", "How much did it help?"),
@@ -97,36 +97,23 @@ def _coverage(plan: Mapping[str, Any]) -> str:
     return f"{100 * (1 - 2 * plan['alpha']):.4g} %"
 
 
-def _lanes(name: str, task: Mapping[str, Any], width: float) -> list[svg.Lane]:
+def _lane(name: str, task: Mapping[str, Any], width: float) -> svg.Lane:
+    """A task's row; `width` is one of its axis in the metric's units."""
     again = task["new_data"]
     looks = [("dev", task, "supported" if again is not None else task["outcome"])]
     if again is not None:
         looks.append(("new data", again, again["outcome"]))
-    lanes = []
+    marks, told = [], []
     for split, seen, outcome in looks:
-        told = told_effect(seen, task["unit"] or task["metric"])
-        ends = None if isinstance(seen["interval"], Mapping) else seen["interval"]
-        if split == "dev":
-            lead: tuple[Markup, ...] = (element("strong", name), badge(task["outcome"]))
-        else:
-            lead = (element("span", "again on new data"),)
-        head = element(
-            "div", *lead, element("span", told, class_="told"), class_=f"row {'again' * (split != 'dev')}".strip()
-        )
-        lanes.append(
-            svg.Lane(
-                name=f"{name} on {split}",
-                outcome=outcome,
-                point=None if isinstance(seen["effect"], Mapping) else seen["effect"] / width,
-                low=None if ends is None else ends[0] / width,
-                high=None if ends is None else ends[1] / width,
-                margin=task["margin"] / width,
-                told=told,
-                head=head,
-                confirms=split != "dev",
-            )
-        )
-    return lanes
+        words = told_effect(seen, task["unit"] or task["metric"])
+        told.append(element("span", element("span", f"{split} ", class_="soft") if again is not None else None, words))
+        low, high = (None, None) if isinstance(seen["interval"], Mapping) else seen["interval"]
+        point = None if isinstance(seen["effect"], Mapping) else seen["effect"] / width
+        ends = [None if end is None else end / width for end in (low, high)]
+        marks.append(svg.Mark(outcome, point, ends[0], ends[1], f"{split} {words}", confirms=split != "dev"))
+    lead = element("span", element("strong", name), " ", badge(task["outcome"]))
+    head = element("div", lead, element("span", *told, class_="told"), class_="row")
+    return svg.Lane(name, tuple(marks), task["margin"] / width, head)
 
 
 def told_effect(seen: Mapping[str, Any], unit: str) -> str:
@@ -182,24 +169,25 @@ def _task(data: Mapping[str, Any], name: str) -> Markup:
         told = [element("p", reason) for reason in found["reasons"]]
         notes = found["notes"] + (found["new_data"] or {"notes": []})["notes"]
         told += [element("ul", *(element("li", note) for note in notes), class_="plain")] if notes else []
-    inside = [title, about, _changes(task), *told, _plots(data, name)]
-    if found is not None:
-        inside.append(_numbers(name, found, data["plan"]))
+    inside = [title, about, _changes(task), *told, _plots(data, name, found), _pretraining(data, name)]
     return element("article", *inside, class_="card task")
 
 
 def _changes(task: Mapping[str, Any]) -> Markup:
     rows = differences(task["control"], task["treatment"])
+    if len(rows) == 1:
+        return element("p", "The treatment changes ", *_change(*rows[0]), ".")
     few = rows[:4]
-    items = [
-        element("li", element("code", name), ": ", element("code", before), " → ", element("code", after))
-        for name, before, after in few
-    ]
+    items = [element("li", *_change(*row)) for row in few]
     more = element("li", f"and {len(rows) - len(few)} more, below under “What was registered”") if rows[4:] else None
-    return joined(element("p", "What the treatment changes:"), element("ul", *items, more, class_="plain"))
+    return joined(element("p", "The treatment changes:"), element("ul", *items, more, class_="plain"))
 
 
-def _plots(data: Mapping[str, Any], name: str) -> Markup:
+def _change(name: str, before: str, after: str) -> list[Content]:
+    return [element("code", name), ": ", element("code", before), " → ", element("code", after)]
+
+
+def _plots(data: Mapping[str, Any], name: str, found: Mapping[str, Any] | None) -> Markup:
     task = data["plan"]["tasks"][name]
     metric = task["metric"]
     figures = []
@@ -207,25 +195,27 @@ def _plots(data: Mapping[str, Any], name: str) -> Markup:
         rows = [] if place is None else place.get(name, [])
         if rows and all(row[side]["state"] != "failed" for row in rows for side in SIDES):
             words = "Each seed on dev" if split == "dev" else "Each seed on new data"
-            figures.append(_figure(words, _legend(), svg.pairs(rows, metric, split)))
-    trained = {
-        side: [row for row in data["trials"] if row["task"] == name and side in row["sides"]] for side in SIDES
-    }
+            figures.append(_figure(words, _legend(), svg.pairs(rows, metric, "dev" if split == "dev" else "new data")))
+    trained = {side: [row for row in data["trials"] if row["task"] == name and side in row["sides"]] for side in SIDES}
     series = {side: [svg.curve_of(row["curve"]) for row in rows] for side, rows in trained.items()}
     drawn = svg.curves(series, metric["name"], unit_word(task["control"]))
     if drawn is not None:
         whole = max((len(curve) for found in series.values() for curve in found), default=0)
         broke = sum(
-            len(svg.curve_of(row["curve"])) < whole
+            0 < len(svg.curve_of(row["curve"])) < whole
             for rows in trained.values()
             for row in rows
             if row["state"] in ("done", "diverged", "failed")
         )
         note = "line: mean over seeds; band: lowest to highest"
-        if broke:
-            note += f"; {broke} curve{'s break' if broke > 1 else ' breaks'} off early and count as far as they go"
-        figures.append(_figure("While learning", _legend(curve=True), drawn, note))
-    return joined(element("div", *figures, class_="plots"), _pretraining(data, name))
+        if broke == 1:
+            note += "; 1 curve breaks off early and counts as far as it goes"
+        elif broke:
+            note += f"; {broke} curves break off early and count as far as they go"
+        beside = "beside" if len(figures) == 2 else None
+        figures.append(_figure("While learning", _legend(curve=True), drawn, note, beside))
+    numbers = None if found is None else _numbers(name, found, data["plan"])
+    return joined(element("div", *figures, class_="plots"), numbers)
 
 
 def _legend(curve: bool = False) -> Markup:
@@ -237,9 +227,9 @@ def _legend(curve: bool = False) -> Markup:
     return element("ul", *items, class_="key")
 
 
-def _figure(title: str, legend: Markup, drawn: Markup, note: str = "") -> Markup:
+def _figure(title: str, legend: Markup, drawn: Markup, note: str = "", kind: str | None = None) -> Markup:
     caption = element("figcaption", title, hint(note) if note else None, legend)
-    return element("figure", caption, drawn)
+    return element("figure", caption, drawn, class_=kind)
 
 
 def _pretraining(data: Mapping[str, Any], name: str) -> Markup | None:
@@ -251,9 +241,9 @@ def _pretraining(data: Mapping[str, Any], name: str) -> Markup | None:
             spent = sum(row["seconds"] or 0.0 for row in rows)
             units = sorted({row["units"] for row in rows if row["units"] is not None})
             used = f"{text.numbers(units[-1])} units each" if units else "not trained yet"
-            whose = listed([each.replace("'s start", "") for each in rows[0]["sides"]])
+            whose = listed([each.removesuffix("'s start") for each in rows[0]["sides"] if each.endswith("'s start")])
             count = f"{len(rows)} parent trials, {used}, {text.seconds(spent)} in all"
-            line = f"The {whose} begins from trained weights: {count}"
+            line = f"The {whose} began from trained weights: {count}"
             if line not in said:
                 said.append(line)
     if not said:
@@ -266,7 +256,7 @@ def _pretraining(data: Mapping[str, Any], name: str) -> Markup | None:
 def _numbers(name: str, found: Mapping[str, Any], plan: Mapping[str, Any]) -> Markup:
     unit = found["unit"] or found["metric"]
     looks: list[Mapping[str, Any]] = [found] if found["new_data"] is None else [found, found["new_data"]]
-    head = ["", "dev"] if len(looks) == 1 else ["", "dev", "new data"]
+    head = ["in numbers", *["dev", "new data"][: len(looks)], "what it is"]
     scale = plan["tasks"][name]["scale"]
     shares = ""
     if scale is not None:
@@ -274,32 +264,36 @@ def _numbers(name: str, found: Mapping[str, Any], plan: Mapping[str, Any]) -> Ma
         shares = f"; {text.numbers(found['margin'] / width)} on the task's scale"
 
     def row(title: str, why: str, cells: Sequence[Content]) -> list[Content]:
-        return [joined(title, hint(why) if why else None), *cells]
+        return [title, *cells, element("span", why, class_="soft")]
 
     def each(key: str, *, plus: bool = False) -> list[Content]:
-        return [amount(look[key], plus=plus) for look in looks]
+        return [amount(text.measured(look, key), plus=plus) for look in looks]
 
     cost = found["cost"]
     spent = joined(
         text.seconds(cost["control"]), " → ", text.seconds(cost["treatment"]), " (ratio ", amount(cost["ratio"]), ")"
     )
     rows = [
-        row(f"Control, mean {found['metric']}", "", each("control")),
-        row(f"Treatment, mean {found['metric']}", "", each("treatment")),
+        row("Control", f"mean {found['metric']} over seeds", each("control")),
+        row("Treatment", f"mean {found['metric']} over seeds", each("treatment")),
         row("Effect", f"in {unit}; above zero: the treatment is better", each("effect", plus=True)),
-        row("Interval", f"{_coverage(plan)}; its lower end is the one-sided bound", each("interval")),
+        row(
+            "Interval",
+            f"{_coverage(plan)}; its lower end alone: {100 * (1 - plan['alpha']):.4g} %, one-sided",
+            each("interval"),
+        ),
         row("Least effect that counts", f"registered before any run{shares}", [amount(found["margin"])] * len(looks)),
         row("p", "one-sided, against the least effect that counts", each("p")),
-        row("Treatment better", "pairs out of all", [f"{look['wins']} of {found['pairs']}" for look in looks]),
+        row("Treatment better", "pairs out of all", [text.won(look, found["pairs"]) for look in looks]),
         row("Spread", "standard deviation of the differences over seeds", each("deviation")),
         row("Correlation", "of the two arms over seeds: the higher, the more pairing saved", each("correlation")),
         row(
-            "Training, control → treatment",
-            "device-seconds, parents included",
+            "Training",
+            "device-seconds of control → treatment, parents included",
             [spent, "the same models"][: len(looks)],
         ),
     ]
-    return folded("All numbers", "", table(head, rows, numeric=range(1, len(looks) + 1)))
+    return table(head, rows, numeric=range(1, len(looks) + 1), kind="tight numbers")
 
 
 def new_data(data: Mapping[str, Any]) -> Markup:
@@ -308,7 +302,7 @@ def new_data(data: Mapping[str, Any]) -> Markup:
     record = data["verdict"]
     if mine:
         said = (
-            f"dev supported the claim, so test was opened once, at {when(mine[0]['time'])}, for the "
+            f"Dev supported the claim, so test was opened once, at {when(mine[0]['time'])}, for the "
             f"{mine[0]['keys']} models that were trained already. A claim stands only where both agree."
         )
     elif record is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from novum.arm import canonical
@@ -13,6 +13,7 @@ from novum.report.markup import Content, Markup, element, joined
 
 SIGNS = {"supported": "✓", "refuted": "✗", "equivalent": "≈", "inconclusive": "?", "invalid": "!"}
 """Before the word, so that an outcome is not told by colour alone."""
+FRESH = "nothing: fresh weights"
 
 
 def amount(value: Any, unit: str = "", *, plus: bool = False) -> Markup:
@@ -92,11 +93,15 @@ def listed(names: Sequence[str]) -> str:
 
 def options(plan: Mapping[str, Any]) -> dict[str, str]:
     """Everything that a plan says of an arm but its code, by dotted names, as text that loses nothing."""
-    found = dict(_flat(plan["arm"]))
+    found: dict[str, str] = {}
+    for part in ("task", "model", "evaluator", "recipe"):
+        named = plan["arm"][part]
+        first = {"plugin": named["plugin"]} if "plugin" in named else {}
+        found |= _flat({part: first | named})
     found |= {name: _exact(plan[name]) for name in ("units", "device", "precision", "data")}
     above = plan["start_from"]
     if above is None:
-        return found | {"start_from": "nothing: fresh weights"}
+        return found | {"start_from": FRESH}
     return found | {f"start_from.{name}": value for name, value in options(above).items()}
 
 
@@ -104,18 +109,29 @@ def differences(control: Mapping[str, Any], treatment: Mapping[str, Any]) -> lis
     """(option, control's value, treatment's value) wherever two plans differ; of their code only if nothing else."""
     sides = options(control), options(treatment)
     if sides[0] == sides[1]:
-        sides = dict(_flat(control["code"])), dict(_flat(treatment["code"]))
+        sides = _flat(control["code"]), _flat(treatment["code"])
     names = list(dict.fromkeys([*sides[0], *sides[1]]))
     rows = [(name, sides[0].get(name, "—"), sides[1].get(name, "—")) for name in names]
-    return [row for row in rows if row[1] != row[2]]
+    found = [row for row in rows if row[1] != row[2]]
+    if (control["start_from"] is None) == (treatment["start_from"] is None):
+        return found
+    starts = [_start(plan["start_from"]) for plan in (control, treatment)]
+    return [row for row in found if not row[0].startswith("start_from")] + [("start_from", starts[0], starts[1])]
 
 
-def _flat(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+def _start(plan: Mapping[str, Any] | None) -> str:
+    if plan is None:
+        return FRESH
+    arm = plan["arm"]
+    return f"{arm['model']['plugin']} trained on {arm['task']['plugin']}, {plan['units']} units"
+
+
+def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, str]:
+    found: dict[str, str] = {}
     for name, each in value.items():
-        if isinstance(each, Mapping) and each:
-            yield from _flat(each, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", _exact(each)
+        nested = isinstance(each, Mapping) and each
+        found |= _flat(each, f"{path}{name}.") if nested else {f"{path}{name}": _exact(each)}
+    return found
 
 
 def _exact(value: Any) -> str:

@@ -33,7 +33,11 @@ def observed(data: Mapping[str, Any]) -> Markup:
         inside = table(["fact", "value", "unit", "about"], rows, numeric=[1], kind="tight") if rows else None
         missing = None if rows else element("p", "undefined, because no facts were recorded", class_="undefined")
         count = f"{len(rows)} fact{'' if len(rows) == 1 else 's'}"
-        parts.append(joined(element("p", element("strong", name), f": {told}."), folded(count, "", inside, missing)))
+        parts.append(
+            joined(
+                element("p", element("strong", name), f": {told}.", class_="scale"), folded(count, "", inside, missing)
+            )
+        )
     return element(
         "section", element("h2", "What was observed first"), element("div", *parts, class_="card"), id="observed"
     )
@@ -52,7 +56,10 @@ def registered(data: Mapping[str, Any]) -> Markup:
         ("Hypothesis", joined(element("code", hypothesis["id"]), f", treatment “{hypothesis['name']}”")),
         ("Plan's fingerprint", element("code", data["fingerprint"])),
         ("Method", f"{plan['method']['name']}, version {plan['method']['version']}; scope: {plan['scope']} tasks"),
-        ("Error rate (alpha)", f"{text.numbers(plan['alpha'])}, one-sided: how often a claim that is not true passes"),
+        (
+            "Error rate (alpha)",
+            f"{text.numbers(plan['alpha'])}, one-sided: how often, at most, a claim that is not true passes",
+        ),
         (
             "Boundary",
             joined(amount(plan["boundary"]), f" standard errors: Student's t with {count - 1} degrees of freedom"),
@@ -120,7 +127,9 @@ def _arms(task: Mapping[str, Any]) -> Markup:
 
 def trials(data: Mapping[str, Any]) -> Markup:
     """Every planned trial in a row, and what did not go as planned."""
-    rows = data["trials"]
+    order = list(data["plan"]["tasks"])
+    rows = sorted(data["trials"], key=lambda row: (order.index(row["task"]), row["index"]))
+    opened = data["evidence"]["test"] is not None
     ended = sum(row["state"] in ENDED for row in rows)
     words = list(_deviations(rows))
     said = (
@@ -148,7 +157,7 @@ def trials(data: Mapping[str, Any]) -> Markup:
         "trial",
         "weights",
     ]
-    whole = table(head, [_trial(row) for row in rows], numeric=[2, 4, 5, 6, 7, 8, 9], kind="tight wide")
+    whole = table(head, [_trial(row, opened) for row in rows], numeric=[2, 4, 5, 6, 7, 8, 9], kind="tight wide")
     card = element(
         "div",
         element("p", f"{len(rows)} trials are planned, {ended} have ended."),
@@ -174,7 +183,7 @@ def _deviations(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"{who} was started {row['attempts']} times on the same seed{why}."
 
 
-def _trial(row: Mapping[str, Any]) -> Markup:
+def _trial(row: Mapping[str, Any], opened: bool) -> Markup:
     start = row["start"]
     loaded: Content = "fresh"
     if start is not None:
@@ -185,14 +194,14 @@ def _trial(row: Mapping[str, Any]) -> Markup:
         (" and ".join(row["sides"]), None),
         (row["index"], "r"),
         (joined(row["state"], why), "free" if row["because"] else None),
-        (_score(row, "dev"), "r"),
-        (_score(row, "test"), "r"),
+        (_dev(row), "r"),
+        (amount(row["test"]) if row["test"] is not None else "not scored" if opened else "sealed", "r"),
         ("—" if row["units"] is None else amount(row["units"]), "r"),
         ("—" if row["seconds"] is None else amount(row["seconds"]), "r"),
         (loaded, "r"),
         (row["attempts"], "r"),
-        (short(row["key"]), None),
-        ("—" if row["weights"] is None else short(row["weights"]), None),
+        (short(row["key"], 8), None),
+        ("—" if row["weights"] is None else short(row["weights"], 8), None),
     ]
     return element(
         "tr",
@@ -202,13 +211,11 @@ def _trial(row: Mapping[str, Any]) -> Markup:
     )
 
 
-def _score(row: Mapping[str, Any], split: str) -> Content:
-    """A score; where there is none, why."""
-    if row[split] is not None:
-        return amount(row[split])
-    if split == "test":
-        return element("span", "not scored", class_="soft")
-    told = {"diverged": "worst value, because it diverged", "failed": "undefined, because it broke"}
+def _dev(row: Mapping[str, Any]) -> Content:
+    """A score on dev; where there is none, why."""
+    if row["dev"] is not None:
+        return amount(row["dev"])
+    told = {"diverged": "undefined, because it diverged", "failed": "undefined, because it broke"}
     return element("span", told.get(row["state"], "not yet"), class_="undefined")
 
 

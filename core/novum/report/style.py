@@ -43,7 +43,9 @@ nav a:hover { color:var(--ink); border-color:var(--ink); }
 section { margin:52px 0 0; scroll-margin-top:16px; }
 .card { background:var(--card); border:1px solid var(--line); border-radius:12px; padding:22px 26px;
   margin:16px 0 0; }
-.answer { border-left:6px solid var(--tone); margin-top:0; }
+.answer { border-left:6px solid var(--tone); margin-top:24px; }
+header details { border:0; margin:14px 0 0; padding:0; }
+figcaption .key { font-weight:400; margin:6px 0 0; }
 .answer .sentence { font-size:1.3rem; line-height:1.35; margin:.5em 0 .3em; font-weight:600; }
 .badge { display:inline-block; background:var(--tone); color:var(--on); font-weight:650; font-size:.84rem;
   padding:.16em .75em .2em; border-radius:99px; white-space:nowrap; line-height:1.5; }
@@ -57,7 +59,7 @@ section { margin:52px 0 0; scroll-margin-top:16px; }
   padding:18px 0 0; border-top:1px solid var(--line); }
 .tiles dt { color:var(--soft); font-size:.84rem; }
 .tiles dd { margin:0; }
-.tiles .big { font-size:1.3rem; font-weight:600; line-height:1.3; font-variant-numeric:tabular-nums; display:block; }
+.tiles .big { font-size:1.2rem; font-weight:600; line-height:1.3; font-variant-numeric:tabular-nums; display:block; }
 .title { display:flex; flex-wrap:wrap; gap:8px 14px; align-items:center; margin:0 0 .4em; }
 ul.plain { margin:.4em 0; padding-left:1.2em; }
 ul.plain li { margin:.25em 0; overflow-wrap:anywhere; }
@@ -75,22 +77,31 @@ text { fill:var(--ink); font-size:12.5px; font-variant-numeric:tabular-nums; }
 .margin { stroke:var(--ink); stroke-width:1.5; stroke-dasharray:2 4; stroke-linecap:round; }
 .small { fill:var(--zone); }
 .break { stroke:var(--soft); stroke-width:1; stroke-dasharray:3 3; }
-.note { fill:var(--soft); font-style:italic; }
+.note { fill:var(--soft); font-style:italic; paint-order:stroke; stroke:var(--card); stroke-width:5px; }
 .interval { stroke:var(--tone); stroke-width:3; }
 .cap { stroke:var(--tone); stroke-width:2; }
 .point { fill:var(--tone); stroke:var(--card); stroke-width:2; }
 .effects .ends { display:flex; justify-content:space-between; color:var(--soft); font-size:.84rem;
   margin:2px 0 10px; }
 .effects .row { display:flex; flex-wrap:wrap; gap:2px 12px; align-items:center; margin:16px 0 5px; }
-.effects .row .told { margin-left:auto; font-variant-numeric:tabular-nums; font-size:.95rem; }
-.effects .row.again { margin-top:6px; font-size:.9rem; color:var(--soft); }
+.effects .row .told { margin-left:auto; font-variant-numeric:tabular-nums; font-size:.95rem; text-align:right; }
+.effects .row .told > span { display:block; }
+p.scale:not(:first-child) { margin-top:1.6em; }
+td code { font-size:.95em; }
+.effects .row .badge { margin-left:8px; }
 .effects .axis { margin-top:2px; }
 .effects .axis-label { text-align:center; color:var(--soft); font-size:.84rem; margin:0; }
 .key { display:flex; flex-wrap:wrap; gap:4px 18px; color:var(--soft); font-size:.84rem; margin:14px 0 0; padding:0;
   list-style:none; }
 .key svg { display:inline-block; vertical-align:-2px; margin-right:6px; }
-.plots { display:flex; flex-wrap:wrap; gap:26px 32px; margin:18px 0 8px; }
-.plots figure { flex:1 1 330px; max-width:460px; margin:0; }
+.plots { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(100%,340px),1fr)); gap:28px 40px;
+  margin:20px 0 4px; align-items:start; }
+.plots figure { margin:0; min-width:0; max-width:460px; }
+.numbers th, .numbers td { padding-right:22px; }
+.numbers tbody th { white-space:nowrap; }
+.numbers td.r { white-space:nowrap; overflow-wrap:normal; }
+.numbers td.r .undefined { white-space:normal; }
+@media (min-width:800px) { .beside { grid-column:2; grid-row:1 / span 2; } }
 .plot { width:100%; height:auto; }
 figcaption { font-weight:600; font-size:.95rem; margin:0 0 8px; }
 figcaption .hint { font-weight:400; display:block; }
@@ -122,7 +133,10 @@ td .hint, th .hint { display:block; font-weight:400; }
 .nowrap { white-space:nowrap; }
 td { overflow-wrap:anywhere; }
 .wide td, .wide th { white-space:nowrap; overflow-wrap:normal; }
-.wide td.free { white-space:normal; min-width:180px; }
+.wide thead th { white-space:normal; }
+.wide td.free { white-space:normal; min-width:170px; }
+.wide .undefined { display:inline-block; white-space:normal; max-width:110px; }
+.wide td, .wide th { padding-right:11px; }
 tr.differs td, tr.differs th { background:var(--diff); }
 tr.differs th { box-shadow:inset 3px 0 0 var(--diff-line); }
 .pad th:first-child { padding-left:10px; }
@@ -144,15 +158,19 @@ footer h2 { font-size:1.1rem; color:var(--ink); }
   h1 { font-size:2.05rem; }
   .claim { font-size:1.15rem; }
   .card { padding:16px; }
-  .effects .row .told { margin-left:0; width:100%; }
+  .effects .row .told { margin-left:0; width:100%; text-align:left; }
   .tiles { grid-template-columns:1fr 1fr; gap:16px; }
+  .effects .row .told { font-size:.84rem; }
+  .numbers th, .numbers td { padding-right:12px; }
+  .numbers tbody th, .numbers td.r { white-space:normal; }
+  .numbers td:last-child, .numbers th:last-child { display:none; }
   dl.facts { grid-template-columns:1fr; gap:0; }
   dl.facts dd { margin-bottom:10px; } }
 @media print { :root { --page:#fff; } body { font-size:10.5pt; } nav { display:none; } header { padding-top:0; }
   .card, figure, tr, .effects { break-inside:avoid; } h2, h3, h4 { break-after:avoid; } section { margin-top:28px; }
   .task { break-inside:auto; }
   .scroll { overflow:visible; }
-  .wide td, .wide th { white-space:normal; font-size:7.5pt; padding-right:6px; }
+  .wide td, .wide th { white-space:normal; font-size:7pt; padding-right:5px; }
   * { print-color-adjust:exact; -webkit-print-color-adjust:exact; }
   details::details-content { content-visibility:visible; block-size:auto; height:auto; } }
 """

@@ -7,7 +7,7 @@ have a fixed grid of 420 units and are set side by side or one below the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from novum.report.text import is_number, numbers, signed
 
 WIDTH = 420
 """Units across a plot of the second kind; at its full size a unit is a pixel."""
+LEFT = 58
+"""Where the plotted area begins; axis labels stand before it."""
 SIDES = ("control", "treatment")
 
 
@@ -26,6 +28,21 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [float(f"{at * step:.12g}") for at in range(first, last + 1)]
+
+
+def fixed(values: Sequence[float], *, plus: bool = False, digits: int = 0) -> list[str]:
+    """Numbers that stand below or beside each other, all with the same decimals.
+
+    digits: significant digits of the largest at most; 0 means as many decimals as the numbers have.
+    """
+    largest = max((abs(value) for value in values), default=0.0)
+    places = max((len(f"{value:.9g}".partition(".")[2]) for value in values), default=0)
+    if digits and largest > 0:
+        places = min(places, max(0, digits - 1 - math.floor(math.log10(largest))))
+    if places > 6 or largest >= 1e9:
+        return [signed(value) if plus else numbers(value) for value in values]
+    rounded = [round(value, places) + 0.0 for value in values]  # no negative zero
+    return [f"{value:{'+' if plus and value else ''},.{places}f}" for value in rounded]
 
 
 def span(values: Sequence[float], pad: float = 0.06) -> tuple[float, float]:
@@ -47,35 +64,44 @@ def _title(text: str) -> Markup:
 
 
 @dataclass(frozen=True)
-class Lane:
-    """One interval: a task on one split.
+class Mark:
+    """An effect with its interval. point, low, high: None where undefined; `told` says the numbers, or why not.
 
-    point, low, high: None where undefined; then `told` says why. margin: least effect that counts. outcome: colours
-    it. told: the numbers in words. confirms: True for new data, drawn as a diamond.
+    outcome: colours it. confirms: True for new data, drawn as a diamond.
     """
 
-    name: str
     outcome: str
     point: float | None
     low: float | None
     high: float | None
-    margin: float
     told: str
-    head: Markup | None = None
     confirms: bool = False
 
 
+@dataclass(frozen=True)
+class Lane:
+    """One task: its marks, from top to bottom, and the least effect that counts. head: what stands above it."""
+
+    name: str
+    marks: tuple[Mark, ...]
+    margin: float
+    head: Markup
+
+
 def effects(lanes: Sequence[Lane], axis: str) -> Markup:
-    """Point, interval, zero line and margin of each lane, above one shared axis."""
-    shown = [value for lane in lanes for value in (lane.point, lane.low, lane.high) if value is not None]
-    low, high = span([0.0, *shown, *(side * lane.margin for lane in lanes for side in (1, -1))], 0.09)
+    """Points, intervals, zero line and margin of each lane, above one shared axis."""
+    shown = [value for lane in lanes for mark in lane.marks for value in (mark.point, mark.low, mark.high)]
+    margins = [side * lane.margin for lane in lanes for side in (1, -1)]
+    low, high = span([0.0, *margins, *(value for value in shown if value is not None)], 0.09)
 
     def x(value: float) -> str:
         return f"{_at(100 * (value - low) / (high - low))}%"
 
-    marks = ticks(low, high, 5)
-    rows = [joined(lane.head, _lane(lane, low, high, marks)) for lane in lanes]
-    labels = [element("text", numbers(mark), x=x(mark), y=14, class_="tick middle") for mark in marks]
+    at = ticks(low, high, 5)
+    rows = [joined(lane.head, _lane(lane, x, [x(tick) for tick in at])) for lane in lanes]
+    labels = [
+        element("text", words, x=x(tick), y=14, class_="tick middle") for tick, words in zip(at, fixed(at), strict=True)
+    ]
     return element(
         "div",
         element("div", element("span", "← treatment worse"), element("span", "treatment better →"), class_="ends"),
@@ -86,39 +112,38 @@ def effects(lanes: Sequence[Lane], axis: str) -> Markup:
     )
 
 
-def _lane(lane: Lane, low: float, high: float, marks: Sequence[float]) -> Markup:
-    def x(value: float) -> str:
-        return f"{_at(100 * (value - low) / (high - low))}%"
-
-    drawn = [element("line", x1=x(mark), x2=x(mark), y1=0, y2="100%", class_="grid") for mark in marks]
+def _lane(lane: Lane, x: Callable[[float], str], grid: Sequence[str]) -> Markup:
+    drawn = [_upright(at, "grid") for at in grid]
     if lane.margin > 0:
-        width = f"{_at(100 * 2 * lane.margin / (high - low))}%"
-        drawn.insert(0, element("rect", x=x(-lane.margin), y=0, width=width, height="100%", class_="small"))
-        drawn.append(element("line", x1=x(lane.margin), x2=x(lane.margin), y1=0, y2="100%", class_="margin"))
-    drawn.append(element("line", x1=x(0), x2=x(0), y1=0, y2="100%", class_="zero"))
-    if lane.low is not None and lane.high is not None:
-        drawn.append(element("line", x1=x(lane.low), x2=x(lane.high), y1=17, y2=17, class_="interval"))
-        drawn += [element("line", x1=x(end), x2=x(end), y1=11, y2=23, class_="cap") for end in (lane.low, lane.high)]
-    if lane.point is not None:
-        shape = (
-            element("path", d="M0,-8 L8,0 L0,8 L-8,0 Z", class_="point")
-            if lane.confirms
-            else element("circle", r=6.5, class_="point")
-        )
-        drawn.append(element("svg", shape, x=x(lane.point), y=17, overflow="visible"))
+        left, right = (float(x(side * lane.margin)[:-1]) for side in (-1, 1))
+        zone = element("rect", x=f"{_at(left)}%", y=0, width=f"{_at(right - left)}%", height="100%", class_="small")
+        drawn = [zone, *drawn, _upright(x(lane.margin), "margin")]
+    drawn.append(_upright(x(0), "zero"))
+    drawn += [_mark(mark, x, 17 + 24 * at) for at, mark in enumerate(lane.marks)]
+    said = f"{lane.name}: {'; '.join(mark.told for mark in lane.marks)}"
+    height = 10 + 24 * len(lane.marks)
+    return element("svg", _title(said), *drawn, width="100%", height=height, class_="lane", role="img", aria_label=said)
+
+
+def _mark(mark: Mark, x: Callable[[float], str], y: int) -> Markup:
+    drawn = []
+    if mark.low is not None and mark.high is not None:
+        drawn.append(element("line", x1=x(mark.low), x2=x(mark.high), y1=y, y2=y, class_="interval"))
+        drawn += [
+            element("line", x1=x(end), x2=x(end), y1=y - 6, y2=y + 6, class_="cap") for end in (mark.low, mark.high)
+        ]
+    if mark.point is None:
+        drawn.append(element("text", "undefined", x="50%", y=y + 5, class_="note middle"))
+    elif mark.confirms:
+        diamond = element("path", d="M0,-8 L8,0 L0,8 L-8,0 Z", class_="point")
+        drawn.append(element("svg", diamond, x=x(mark.point), y=y, overflow="visible"))
     else:
-        drawn.append(element("text", lane.told, x="50%", y=22, class_="note middle"))
-    said = f"{lane.name}: {lane.told}"
-    return element(
-        "svg",
-        _title(said),
-        *drawn,
-        width="100%",
-        height=34,
-        class_=f"lane is-{lane.outcome}",
-        role="img",
-        aria_label=said,
-    )
+        drawn.append(element("circle", cx=x(mark.point), cy=y, r=6, class_="point"))
+    return element("g", *drawn, class_=f"is-{mark.outcome}")
+
+
+def _upright(x: str, kind: str) -> Markup:
+    return element("line", x1=x, x2=x, y1=0, y2="100%", class_=kind)
 
 
 # ----------------------------------------------------------------------------------------------------------- pairs
@@ -134,7 +159,7 @@ def pairs(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], split: s
     scores = [float(row[side]["value"]) for row in rows for side in SIDES if row[side]["state"] == "done"]
     lost = any(row[side]["state"] != "done" for row in rows for side in SIDES)
     step = 22 if len(rows) <= 12 else max(7, 264 // len(rows))
-    left, right, top = 58, WIDTH - 74, 22
+    left, right, top = LEFT, WIDTH - 74, 22
     bottom = top + step * len(rows) + 4
     low, high = span(scores or [0.0, 1.0])
     inner = [left + 44.0, float(right)] if lost and sign > 0 else [float(left), right - 44.0 if lost else float(right)]
@@ -145,15 +170,20 @@ def pairs(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], split: s
             return gutter
         return inner[0] + (inner[1] - inner[0]) * (float(side["value"]) - low) / (high - low)
 
-    drawn = [_grid(inner[0] + (inner[1] - inner[0]) * (at - low) / (high - low), top, bottom, numbers(at))
-             for at in ticks(low, high, 4)]  # fmt: skip
+    upright = ticks(low, high, 4)
+    drawn = [
+        _grid(inner[0] + (inner[1] - inner[0]) * (at - low) / (high - low), top, bottom, words)
+        for at, words in zip(upright, fixed(upright), strict=True)
+    ]
     if lost:
         edge = gutter + 22 * sign
         drawn.append(element("line", x1=_at(edge), x2=_at(edge), y1=top - 6, y2=bottom, class_="break"))
         drawn.append(element("text", numbers(metric["worst"]), x=_at(gutter), y=bottom + 15, class_="tick middle"))
     drawn.append(element("text", "better by", x=WIDTH - 2, y=12, class_="tick end"))
+    gains = [sign * (_counted(row["treatment"], metric) - _counted(row["control"], metric)) for row in rows]
+    told = fixed(gains, plus=True, digits=3)
     for at, row in enumerate(rows):
-        drawn.append(_pair(row, metric, x, top + step * (at + 0.5), (left, WIDTH - 2) if step >= 14 else None, sign))
+        drawn.append(_pair(row, metric, x, top + step * (at + 0.5), gains[at], told[at], tall=step >= 14))
     words = f"{metric['name']} on {split}, {'higher' if sign > 0 else 'lower'} is better"
     if lost:
         words += f"; × counts as {numbers(metric['worst'])}"
@@ -162,28 +192,37 @@ def pairs(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], split: s
     return _plot(name, bottom + 42, drawn)
 
 
+def _counted(side: Mapping[str, Any], metric: Mapping[str, Any]) -> float:
+    return float(side["value"] if side["state"] == "done" else metric["worst"])
+
+
 def _pair(
-    row: Mapping[str, Any], metric: Mapping[str, Any], x: Any, y: float, words: tuple[float, float] | None, sign: float
+    row: Mapping[str, Any],
+    metric: Mapping[str, Any],
+    x: Callable[[Mapping[str, Any]], float],
+    y: float,
+    gain: float,
+    told: str,
+    *,
+    tall: bool,
 ) -> Markup:
-    values = {side: float(row[side]["value"] if row[side]["state"] == "done" else metric["worst"]) for side in SIDES}
-    gain = sign * (values["treatment"] - values["control"])
     kind = "win" if gain > 0 else "loss" if gain < 0 else "tie"
-    ends = {side: _at(x(row[side])) for side in SIDES}
-    told = "; ".join(f"{side} {_told(row[side], metric)}" for side in SIDES)
+    ends = {side: x(row[side]) for side in SIDES}
+    said = "; ".join(f"{side} {_told(row[side], metric)}" for side in SIDES)
     parts = [
-        _title(f"Seed {row['index']}: {told}; better by {signed(gain)}"),
-        element("line", x1=ends["control"], x2=ends["treatment"], y1=_at(y), y2=_at(y), class_="link"),
+        _title(f"Seed {row['index']}: {said}; better by {told}"),
+        element("line", x1=_at(ends["control"]), x2=_at(ends["treatment"]), y1=_at(y), y2=_at(y), class_="link"),
     ]
     for side in SIDES:
         shape = (
-            element("circle", cx=ends[side], cy=_at(y), r=4.5, class_=f"dot {side}")
+            element("circle", cx=_at(ends[side]), cy=_at(y), r=4.5, class_=f"dot {side}")
             if row[side]["state"] == "done"
-            else element("path", d=f"M{float(ends[side]) - 4:g},{y - 4:g} l8,8 m0,-8 l-8,8", class_=f"cross {side}")
+            else element("path", d=f"M{_at(ends[side] - 4)},{_at(y - 4)} l8,8 m0,-8 l-8,8", class_=f"cross {side}")
         )
         parts.append(shape)
-    if words is not None:
-        parts.append(element("text", f"seed {row['index']}", x=_at(words[0] - 10), y=_at(y + 4), class_="tick end"))
-        parts.append(element("text", signed(gain), x=_at(words[1]), y=_at(y + 4), class_="value end"))
+    if tall:
+        parts.append(element("text", f"seed {row['index']}", x=LEFT - 10, y=_at(y + 4), class_="tick end"))
+        parts.append(element("text", told, x=WIDTH - 2, y=_at(y + 4), class_="value end"))
     return element("g", *parts, class_=f"pair {kind}")
 
 
@@ -196,6 +235,7 @@ def _told(side: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
 # ---------------------------------------------------------------------------------------------------------- curves
 
 Curve = Sequence[tuple[float, float]]
+Scale = Callable[[float], float]
 
 
 def curves(series: Mapping[str, Sequence[Curve]], metric: str, units: str) -> Markup | None:
@@ -208,7 +248,7 @@ def curves(series: Mapping[str, Sequence[Curve]], metric: str, units: str) -> Ma
     points = [point for band in lines.values() for point in band]
     if not points:
         return None
-    left, right, top, bottom = 58, WIDTH - 12, 26, 236
+    left, right, top, bottom = LEFT, WIDTH - 12, 26, 236
     most = max(point.units for point in points)
     low, high = span([value for point in points for value in (point.low, point.high)], 0.08)
 
@@ -218,15 +258,15 @@ def curves(series: Mapping[str, Sequence[Curve]], metric: str, units: str) -> Ma
     def y(value: float) -> float:
         return bottom - (bottom - top) * (value - low) / (high - low)
 
+    upwards, across = ticks(low, high, 4), ticks(0, most, 4)
     drawn = []
-    for at in ticks(low, high, 4):
+    for at, words in zip(upwards, fixed(upwards), strict=True):
         height = _at(y(at))
         drawn.append(element("line", x1=left, x2=right, y1=height, y2=height, class_="grid"))
-        drawn.append(element("text", numbers(at), x=left - 8, y=_at(y(at) + 4), class_="tick end"))
-    for at in ticks(0, most, 4):
+        drawn.append(element("text", words, x=left - 8, y=_at(y(at) + 4), class_="tick end"))
+    for at, words in zip(across, fixed(across), strict=True):
         where = "tick end" if x(at) > right - 8 else "tick middle"
-        shown = numbers(int(at) if at == int(at) else at)
-        drawn.append(element("text", shown, x=_at(x(at)), y=bottom + 17, class_=where))
+        drawn.append(element("text", words, x=_at(x(at)), y=bottom + 17, class_=where))
     drawn.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="base"))
     for side, band in lines.items():
         if band:
@@ -259,12 +299,12 @@ def _bands(found: Sequence[Curve]) -> list[_Point]:
     return bands
 
 
-def _band(side: str, band: Sequence[_Point], x: Any, y: Any) -> Markup:
+def _band(side: str, band: Sequence[_Point], x: Scale, y: Scale) -> Markup:
     edge = [(point.units, point.high) for point in band] + [(point.units, point.low) for point in reversed(band)]
     return element("polygon", points=_path(edge, x, y), class_=f"band {side}")
 
 
-def _line(side: str, band: Sequence[_Point], x: Any, y: Any) -> Markup:
+def _line(side: str, band: Sequence[_Point], x: Scale, y: Scale) -> Markup:
     dots = [
         element(
             "circle",
@@ -283,7 +323,7 @@ def _line(side: str, band: Sequence[_Point], x: Any, y: Any) -> Markup:
     return element("g", element("polyline", points=path, class_=f"mean {side}"), *dots, class_="curve")
 
 
-def _path(points: Sequence[tuple[float, float]], x: Any, y: Any) -> str:
+def _path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
     return " ".join(f"{_at(x(across))},{_at(y(up))}" for across, up in points)
 
 

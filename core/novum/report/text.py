@@ -67,6 +67,18 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def measured(look: Mapping[str, Any], key: str) -> Any:
+    """A number of a verdict's look at a task; undefined throughout where a trial broke, which is no data."""
+    effect = look["effect"]
+    return effect if isinstance(effect, Mapping) else look[key]
+
+
+def won(look: Mapping[str, Any], pairs: int) -> str:
+    """In how many of the pairs the treatment was better."""
+    wins = measured(look, "wins")
+    return numbers(wins) if isinstance(wins, Mapping) else f"{wins} of {pairs}"
+
+
 def verdict_rows(record: Mapping[str, Any]) -> list[dict[str, str]]:
     """A verdict's tasks as rows of plain text; a task confirmed on new data has a second row for them."""
     rows = []
@@ -80,13 +92,13 @@ def verdict_rows(record: Mapping[str, Any]) -> list[dict[str, str]]:
                     "task": name,
                     "split": split,
                     "metric": task["metric"],
-                    "control": numbers(seen["control"]),
-                    "treatment": numbers(seen["treatment"]),
+                    "control": numbers(measured(seen, "control")),
+                    "treatment": numbers(measured(seen, "treatment")),
                     "effect": signed(seen["effect"]),
                     "interval": numbers(seen["interval"]),
                     "margin": numbers(task["margin"]),
                     "p": numbers(seen["p"]),
-                    "wins": f"{seen['wins']} of {task['pairs']}",
+                    "wins": won(seen, task["pairs"]),
                     "outcome": seen["outcome"] if split == "new data" else task["outcome"],
                     "cost": "" if cost is None else costs(cost),
                 }

@@ -1,1 +1,1 @@
-"""novum_rl"""
+"""Reinforcement learning for Novum: the task `gym`, the model `ppo`, the evaluator `returns`."""

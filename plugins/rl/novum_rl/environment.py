@@ -162,13 +162,13 @@ def _unsupported(name: str, what: str, space: Any) -> DataError:
 def _check_id(name: str, registry: Mapping[str, Any]) -> None:
     if ":" in name:
         raise ConfigError(
-            f"task 'gym': env {name!r} names a module to import; an option names installed environments only. Install "
-            "a package that registers it through the entry point 'gymnasium.envs', and give the id alone."
+            f"task 'gym': env {name!r} names a module to import, and an option never names code; give the id alone. "
+            "Environments that Gymnasium does not register itself need a task plugin that imports their package."
         )
     if name not in registry:
         raise ConfigError(
-            f"task 'gym': no environment has the id {name!r}; {_near(name, registry)}. Ids end in their version; a "
-            "package that brings more registers them through the entry point 'gymnasium.envs'."
+            f"task 'gym': no environment has the id {name!r}; {_near(name, registry)}. Ids end in their version; "
+            "environments that Gymnasium does not register itself need a task plugin that imports their package."
         )
 
 

@@ -108,8 +108,9 @@ class PPO(novum.Model):
         inputs, actions = batch.inputs.flatten(0, 1), extras["actions"].flatten(0, 1)
         old, flat = extras["log_prob"].flatten(), estimates.flatten()
         parts = max(1, round(len(flat) / config.minibatch))
+        whole = (slice(None),)  # one part needs no order, and no copies
         for _ in range(config.epochs):
-            for pick in torch.randperm(len(flat)).to(flat.device).tensor_split(parts):
+            for pick in torch.randperm(len(flat)).to(flat.device).tensor_split(parts) if parts > 1 else whole:
                 chosen = flat[pick]
                 chosen = (chosen - chosen.mean()) / (chosen.std(correction=0) + 1e-8)
                 yield Loss(self._objective, (inputs[pick], actions[pick], old[pick], chosen, returns[pick]), name="ppo")
@@ -129,8 +130,8 @@ class PPO(novum.Model):
         config, discrete = self.config, net.discrete
         policy, values = net(inputs)
         ratio = (log_probability(policy, actions, discrete) - old_log_prob).exp()
-        clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-        gain = torch.minimum(ratio * advantage, clipped * advantage)
+        # min(r·A, clip(r, 1-c, 1+c)·A) is min(r·A, A + c·|A|), with fewer operations to differentiate
+        gain = torch.minimum(ratio * advantage, advantage + config.clip_range * advantage.abs())
         loss = config.value * (values - returns).square() - gain
         if config.entropy > 0:
             loss = loss - config.entropy * entropy(policy, discrete)

@@ -39,7 +39,7 @@ class Transformer(Model):
         """Tokens of the vocabulary that is fitted on `train`, without a checkpoint."""
         layers: Annotated[int, Field(ge=1)] = 2
         """Layers, without a checkpoint."""
-        width: Annotated[int, Field(ge=1)] = 128
+        width: Annotated[int, Field(ge=1)] = 64
         """Length of a token's vector, without a checkpoint; a multiple of `heads`."""
         heads: Annotated[int, Field(ge=1)] = 4
         """Attention heads of a layer, without a checkpoint."""
@@ -79,7 +79,7 @@ class Transformer(Model):
         return Recipe(
             budget="10 epochs",
             batch_size=32,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             schedule="linear",
             warmup=0.1,
             weight_decay=0.01,

@@ -1,0 +1,91 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
+settings.register_profile("novum", max_examples=25, deadline=None, derandomize=True, database=None)
+settings.load_profile("novum")
+
+
+@pytest.fixture(scope="session")
+def toy() -> Any:
+    """The module tests/toy.py, loaded by path, so that its classes have a file as those of a person's script have."""
+    spec = importlib.util.spec_from_file_location("novum_tests_toy", Path(__file__).parent / "toy.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def arm(toy: Any) -> Callable[..., Any]:
+    """Makes an arm of the toy task and model: options of the model by name, the task's as `size` and `noise`."""
+    import novum
+
+    def make(*, task: dict[str, Any] | None = None, model: dict[str, Any] | None = None, **recipe: Any) -> novum.Arm:
+        return novum.arm(novum.task(toy.Blobs, **(task or {})), novum.model(toy.Linear, **(model or {})), **recipe)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def claim(arm: Any) -> Callable[..., Any]:
+    """Makes a claim that the toy supports: learning beats next to none. `treatment` and others replace its parts."""
+    import novum
+
+    def make(sentence: str = "learning helps", **parts: Any) -> novum.Hypothesis:
+        base = arm(task={"size": 60, "noise": 0.4}, model={"spread": 0.0, "dropout": 0.5})
+        written = {"control": base.but(learning_rate=1e-9), "treatment": base, "max_seeds": 3, "minimum_effect": 0.02}
+        return novum.Hypothesis(sentence, **(written | parts))
+
+    return make
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Iterator[Any]:
+    """A study in this process."""
+    import novum
+
+    with novum.Study(tmp_path / "study", executor="inline") as opened:
+        yield opened
+
+
+@pytest.fixture
+def meddling() -> Callable[..., str]:
+    """Makes an inline executor whose results pass through `meddle(result) -> result`; returns the name it goes by."""
+    from novum import plugins
+    from novum.executors import InlineExecutor
+
+    def make(meddle: Callable[[Any], Any]) -> str:
+        class Meddling(InlineExecutor):
+            def run(self, jobs: Any) -> Iterator[Any]:
+                for result in super().run(jobs):
+                    yield meddle(result)
+
+        return plugins.adopt("executor", Meddling)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def lost() -> Callable[[Any], Any]:
+    """Turns a result into that of a job whose process was killed."""
+
+    def turn(result: Any) -> Any:
+        from novum.executors import Failure
+
+        return replace(result, value=None, error=Failure("Lost", "the process was ended by SIGKILL"), lost=True)
+
+    return turn

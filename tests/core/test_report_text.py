@@ -1,0 +1,154 @@
+"""Numbers in words, HTML by construction, and the geometry of plots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from novum.data import Undefined
+from novum.report import svg
+from novum.report.markup import element, joined
+from novum.report.text import measured, numbers, seconds, signed
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.94736842, "0.9474"),
+        (0.031234567, "0.0312"),
+        (1.25e-05, "1.25e-05"),
+        (486.31, "486.3"),
+        (12345.6, "12,346"),
+        (999.96, "1,000"),
+        (0.0, "0"),
+        (-0.0, "0"),
+        (1437, "1,437"),
+        (True, "True"),
+        ("euclidean", "euclidean"),
+        ([0.0201, 0.5], "0.0201 … 0.5"),
+        ({"undefined": "the seeds do not vary"}, "undefined, because the seeds do not vary"),
+        (Undefined("n is 1"), "undefined, because n is 1"),
+        (None, "undefined, because it was not recorded"),
+        (float("nan"), "undefined, because it came out as nan"),
+    ],
+)
+def test_a_number_is_short_and_what_is_undefined_says_why(value: Any, shown: str) -> None:
+    assert numbers(value) == shown
+
+
+@given(FLOATS)
+def test_a_shown_number_is_within_a_half_percent_of_the_stored_one(value: float) -> None:
+    shown = float(numbers(value).replace(",", ""))
+
+    assert shown == pytest.approx(value, rel=0.006, abs=1e-300)
+
+
+def test_only_what_is_above_zero_has_a_plus_sign() -> None:
+    assert [signed(value) for value in (0.5, 0.0, -0.5, {"undefined": "x"})] == [
+        "+0.5",
+        "0",
+        "-0.5",
+        "undefined, because x",
+    ]
+
+
+def test_times_are_in_words_that_people_use() -> None:
+    assert [seconds(value) for value in (0.42, 38.2, 390.0, 8100.0, {"undefined": "x"})] == [
+        "0.42 s",
+        "38 s",
+        "6.5 min",
+        "2.25 h",
+        "undefined, because x",
+    ]
+
+
+def test_where_a_trial_broke_no_number_of_the_look_counts() -> None:
+    broken = {"effect": {"undefined": "the experiment broke"}, "treatment": 0.63}
+
+    assert measured(broken, "treatment") == {"undefined": "the experiment broke"}
+    assert measured({"effect": 0.1, "treatment": 0.63}, "treatment") == 0.63
+
+
+@given(st.text(), st.text())
+def test_no_text_or_attribute_can_leave_its_element(content: str, attribute: str) -> None:
+    made = element("td", content, ["<i>", 3, None], element("b", content), title=attribute)
+
+    assert (
+        set(made.replace("<td title=", "").replace("</td>", "").replace("<b>", "").replace("</b>", "")) & {"<"} == set()
+    )
+    assert made.count('"') == 2
+
+
+def test_only_markup_is_kept_as_it_is() -> None:
+    assert joined(element("br"), "<br>", 1) == "<br>&lt;br&gt;1"
+
+
+@given(FLOATS, st.floats(min_value=1e-6, max_value=1e6), st.integers(2, 8))
+def test_ticks_are_few_evenly_spaced_and_inside(low: float, width: float, about: int) -> None:
+    high = low + width
+
+    found = svg.ticks(low, high, about)
+
+    assert len(found) <= about + 1
+    assert all(low - width * 1e-6 <= tick <= high + width * 1e-6 for tick in found)
+    steps = {round((after - before) / width, 6) for before, after in zip(found, found[1:], strict=False)}
+    assert len(steps) <= 1
+
+
+def test_an_axis_is_never_empty() -> None:
+    assert all(low < high for low, high in (svg.span([0.0]), svg.span([5.0, 5.0]), svg.span([-1.0, 2.0])))
+
+
+def test_numbers_below_each_other_have_the_same_decimals() -> None:
+    assert svg.fixed([0.9, 0.95, 1.0]) == ["0.90", "0.95", "1.00"]
+    assert svg.fixed([0.0123456, -0.00005], plus=True, digits=3) == ["+0.0123", "0.0000"]
+    assert svg.fixed([123.4, -20.06], plus=True, digits=3) == ["+123", "-20"]
+
+
+ACCURACY = {"name": "accuracy", "direction": "max", "worst": 0.0}
+LOSS = {"name": "loss", "direction": "min", "worst": 9.0}
+
+
+def row(control: float | None, treatment: float | None) -> dict[str, Any]:
+    def side(value: float | None) -> dict[str, Any]:
+        state = "done" if value is not None else "diverged"
+        return {"state": state, "value": value, "because": "a loss was not finite", "seconds": 1.0}
+
+    return {"index": 0, "control": side(control), "treatment": side(treatment)}
+
+
+def test_a_lower_loss_is_a_win_and_its_worst_value_stands_on_the_right() -> None:
+    drawn = svg.pairs([row(0.5, 0.4), row(0.5, None)], LOSS, "dev")
+
+    assert drawn.count('class="pair win"') == 1
+    assert "better by +0.10" in drawn and "lower is better; × counts as 9" in drawn
+    cross = float(drawn.split('class="cross treatment"')[0].rsplit('d="M', 1)[1].split(",")[0])
+    assert cross > max(float(part.split('"')[0]) for part in drawn.split('cx="')[1:])
+
+
+def test_many_pairs_stay_a_page_high() -> None:
+    drawn = svg.pairs([row(0.5, 0.6)] * 100, ACCURACY, "dev")
+
+    height = float(drawn.split('viewBox="0 0 420 ')[1].split('"')[0])
+    assert height < 800 and drawn.count('class="pair win"') == 100
+
+
+def test_a_curve_that_broke_off_counts_as_far_as_it_goes() -> None:
+    whole = [(10.0, 0.5), (20.0, 0.9)]
+
+    drawn = svg.curves({"control": [whole, [(10.0, 0.1)]], "treatment": []}, "accuracy", "samples seen")
+
+    assert drawn is not None
+    assert "control after 10 units: mean 0.3, 0.1 to 0.5 over 2 seeds" in drawn
+    assert "control after 20 units: mean 0.9, 0.9 to 0.9 over 1 seeds" in drawn
+    assert svg.curves({"control": [], "treatment": []}, "accuracy", "samples seen") is None
+
+
+def test_points_that_are_no_numbers_are_left_out_of_a_curve() -> None:
+    points = [{"units": 10, "value": 0.5}, {"units": 20, "value": {"undefined": "no class"}}]
+
+    assert svg.curve_of(points) == [(10.0, 0.5)]
