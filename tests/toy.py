@@ -55,7 +55,7 @@ class Blobs(Task):
         return x, y
 
     def observe(self) -> Observation:
-        x, y = self.data("train")
+        x, _ = self.data("train")
         return Observation((Fact("train.mean", float(x.mean())),), Scale("accuracy", 0.5, 1.0))
 
     def source(self, split: Split, seed: Seed, recipe: Recipe) -> Source:

@@ -15,7 +15,8 @@ from novum.stats.paired import Paired, paired, pairs_needed
 
 Row = Mapping[str, Any]
 """One pair: {"index", "control": Side, "treatment": Side}; a Side is {"state", "value", "seconds", "because"}:
-state "done" (value is the metric), "diverged" or "undefined" (value None: it counts as the worst), or "failed"."""
+state "done" (value is the metric), "diverged" or "undefined" (value None: it counts as the worst), "failed", or
+"unrun" (only beside a failed one)."""
 
 OUTCOMES = ("supported", "refuted", "equivalent", "inconclusive", "invalid")
 
@@ -92,9 +93,10 @@ def _confirmed(seen: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, 
 def _look(plan: Mapping[str, Any], task: Mapping[str, Any], rows: Sequence[Row], split: str) -> dict[str, Any]:
     """Outcome, effect and interval of one task on one split."""
     metric, margin = task["metric"], task["margin"]
-    sides = {side: [_value(row[side], metric) for row in rows] for side in ("control", "treatment")}
+    broken = [row for row in rows if "failed" in (row["control"]["state"], row["treatment"]["state"])]
+    whole = [row for row in rows if row not in broken]
+    sides = {side: [_value(row[side], metric) for row in whole] for side in ("control", "treatment")}
     notes = _notes(rows, metric)
-    broken = [row for row in rows for side in ("control", "treatment") if row[side]["state"] == "failed"]
     if broken or len(rows) < len(plan["seeds"]["indices"]):
         why = _broken(broken, rows, plan)
         return _answer("invalid", [why], notes, sides, None, metric)
@@ -109,17 +111,18 @@ def _look(plan: Mapping[str, Any], task: Mapping[str, Any], rows: Sequence[Row],
 
 def _outcome(found: Paired, alpha: float) -> tuple[str, str]:
     margin = found.margin
+    low, high = _sig(found.low), _sig(found.high)  # what is shown decides, so that both cannot disagree
     by = f"by at least {_show(margin)}" if margin else "at all"
-    span = f"the interval {_show(found.low)} … {_show(found.high)}"
+    span = f"the interval {_show(low)} … {_show(high)}"
     if not found.varies:
         return "inconclusive", (
             f"The seeds do not vary: all {found.n} differences are {_show(found.mean)}, so they say nothing of chance."
         )
-    if found.low > margin:
+    if low > margin:
         return "supported", f"The treatment is better {by}: {span} lies above {_show(margin)}."
-    if margin > 0 and found.low > -margin and found.high < margin:
+    if margin > 0 and low > -margin and high < margin:
         return "equivalent", f"The arms differ by less than {_show(margin)} either way: {span} lies inside."
-    if found.high < margin:
+    if high < margin:
         return "refuted", f"The treatment is not better {by}: {span} lies below {_show(margin)}."
     needed = pairs_needed(found.mean, found.deviation, margin, alpha)
     more = (
@@ -227,7 +230,8 @@ def _overall(plan: Mapping[str, Any], tasks: Mapping[str, Any], rows: Mapping[st
     means = [math.fsum(column) / len(tasks) for column in zip(*scaled, strict=True)]
     found = paired(means, 0.0, plan["boundary"])
     unit = "mean over tasks, on their scales (0 = chance, 1 = reference)"
-    return {"effect": _sig(found.mean), "interval": [_sig(found.low), _sig(found.high)], "unit": unit}
+    span: Any = [_sig(found.low), _sig(found.high)] if found.varies else {"undefined": "the seeds do not vary"}
+    return {"effect": _sig(found.mean), "interval": span, "unit": unit}
 
 
 def _scaled(task: Mapping[str, Any], rows: Sequence[Row]) -> list[float]:

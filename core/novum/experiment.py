@@ -41,6 +41,13 @@ class Trial:
         parent = None if above is None else cls.of(task, f"{side}'s start", index, above, seed)
         return cls(fingerprint({"plan": plan, "seed": dict(seed)}), task, side, index, plan, seed, parent)
 
+    def line(self) -> Iterator[Trial]:
+        """The trial, then the one that it starts from, and so on up."""
+        above: Trial | None = self
+        while above is not None:
+            yield above
+            above = above.parent
+
     def to_json(self) -> dict[str, Any]:
         """The ledger's row."""
         return {
@@ -166,10 +173,22 @@ def _task(
 
 
 def _block(tasks: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> str:
-    """The first block of seeds in which no trial of any treatment exists: what was seen is no evidence (law 1)."""
-    treatments = {fingerprint(task["treatment"]) for task in tasks.values()}
-    used = {row["block"] for arm in treatments for row in ledger.trials(arm=arm)}
+    """The first block of seeds in which no trial of any treatment exists: what was seen is no evidence (law 1).
+
+    Trials of other sources or versions count as well: editing a comment makes no seed unseen.
+    """
+    treatments = {_meant(task["treatment"]) for task in tasks.values()}
+    used = {
+        row["block"] for row in ledger.trials() if row["kind"] == "train" and _meant(row["plan"]["plan"]) in treatments
+    }
     return next(str(block) for block in range(len(used) + 1) if str(block) not in used)
+
+
+def _meant(plan: Mapping[str, Any]) -> str:
+    """The arm that a plan is of, whatever code and device it was planned with."""
+    above = plan["start_from"]
+    parts = {name: plan[name] for name in ("arm", "units", "data")}
+    return fingerprint(parts | {"start_from": None if above is None else _meant(above)})
 
 
 # ------------------------------------------------------------------------------------------------------ the act
@@ -205,9 +224,11 @@ def check_registered(ledger: Ledger, experiment: Experiment) -> None:
 
 
 def evidence(ledger: Ledger, experiment: Experiment, split: str) -> Evidence:
-    """The stored rows of an experiment on "dev" or "test". Reads only; incomplete pairs at the end are left out."""
+    """The stored rows of an experiment on "dev" or "test". Reads only. Pairs that have not ended are left out, unless
+    one side failed: then the other is "unrun".
+    """
     trials = list(experiment.trials())
-    keys = {trial.key for trial in trials} | {trial.parent.key for trial in trials if trial.parent is not None}
+    keys = {each.key for trial in trials for each in trial.line()}
     stored = {row["key"]: row for row in ledger.trials(keys=sorted(keys))}
     scored = {}
     if split != "dev":
@@ -222,10 +243,17 @@ def evidence(ledger: Ledger, experiment: Experiment, split: str) -> Evidence:
         again = scored.get(f"{trial.key}-{split}")
         failed = row if row["state"] == "failed" else again if again and again["state"] == "failed" else None
         side = _side(row, failed, metrics.get(_score_key(trial.key, split)), metric)
-        side["seconds"] += _parent_seconds(trial, stored)
+        side["seconds"] += sum(_seconds(stored.get(above.key)) for above in list(trial.line())[1:])
         rows[trial.task].setdefault(trial.index, {"index": trial.index})[trial.side] = side
-    whole = {name: tuple(pairs[i] for i in sorted(pairs) if len(pairs[i]) == 3) for name, pairs in rows.items()}
-    return Evidence(whole)
+    return Evidence({name: tuple(_pairs(pairs)) for name, pairs in rows.items()})
+
+
+def _pairs(rows: Mapping[int, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    unrun = {"state": "unrun", "value": None, "seconds": 0.0, "because": "the experiment broke before it ended"}
+    for index in sorted(rows):
+        ended = [side for side in SIDES if side in rows[index]]
+        if len(ended) == len(SIDES) or any(rows[index][side]["state"] == "failed" for side in ended):
+            yield dict.fromkeys(SIDES, unrun) | rows[index]
 
 
 def _score_key(key: str, split: str) -> str:
@@ -246,11 +274,8 @@ def _side(row: Mapping[str, Any], failed: Any, scored: Any, metric: str) -> dict
     return {"state": "done", "value": float(value), "seconds": seconds, "because": None}
 
 
-def _parent_seconds(trial: Trial, stored: Mapping[str, Mapping[str, Any]]) -> float:
-    if trial.parent is None or trial.parent.key not in stored:
-        return 0.0
-    result = stored[trial.parent.key]["result"] or {}
-    return float(result.get("seconds", 0.0)) + _parent_seconds(trial.parent, stored)
+def _seconds(row: Mapping[str, Any] | None) -> float:
+    return 0.0 if row is None else float((row["result"] or {}).get("seconds", 0.0))
 
 
 def fingerprint(value: Any) -> str:

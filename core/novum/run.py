@@ -122,28 +122,23 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
     resolved = lab.one("resolve", {"arms": {"arm": written}, "local": local_code(written)}, arm.task.name)
     plan = resolved["arms"]["arm"]["plan"]
     planned = [Trial.of(arm.task.name, "arm", seed, plan, _seed(seed)) for seed in seeds]
-    whole = trials.train(lab, planned, points=curve_points(plan))
+    trials.train(lab, planned, points=curve_points(plan))
     keys = [trial.key for trial in planned]
-    if not whole:
-        broken = next(row for row in lab.ledger.trials() if row["state"] == "failed" and row["key"] in _family(planned))
-        raise StudyError(
-            f"the trial {broken['key'][:12]} broke: {broken['result']['failed']} (`novum logs {broken['key'][:12]}`)."
-        )
+    _check(lab.ledger, [each.key for trial in planned for each in trial.line()])
     if test:
         lab.ledger.open_split(None, "test", keys, f"exploratory table of {keys[0][:12]}")
         trials.score(lab, planned, "test")
+        _check(lab.ledger, [f"{key}-test" for key in keys])
     order = [metric["name"] for metric in resolved["arms"]["arm"]["metrics"]]
     return [_read(lab, trial, test, order) for trial in planned]
 
 
-def _family(trials: Sequence[Trial]) -> set[str]:
-    found = set()
-    for trial in trials:
-        above: Trial | None = trial
-        while above is not None:
-            found.add(above.key)
-            above = above.parent
-    return found
+def _check(ledger: Ledger, keys: Sequence[str]) -> None:
+    """Raise StudyError when one of these broke: an exploratory run has no verdict that could say so."""
+    for row in ledger.trials(keys=keys):
+        if row["state"] == "failed":
+            short = row["key"][:12]
+            raise StudyError(f"the trial {short} broke: {row['result']['failed']} (`novum logs {short}`).")
 
 
 def _seed(index: int) -> dict[str, Any]:

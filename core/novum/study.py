@@ -14,6 +14,7 @@ from novum.arm import Arm
 from novum.errors import StudyError
 from novum.hypothesize import Hypothesis
 from novum.lab import Lab, Listener, local_code
+from novum.recipe import Recipe
 from novum.run import Run
 
 if TYPE_CHECKING:
@@ -257,6 +258,7 @@ def check_names(arms: Sequence[Arm], tracker: str) -> None:
         for part in (arm.task, arm.model, arm.evaluator):
             if part is not None:
                 config.parse(plugins.load(part.kind, part.name).Config, part.options, f"{part.kind} {part.name!r}")
+        config.parse(Recipe, arm.recipe, "recipe")
         if "optimizer" in arm.recipe:
             plugins.load("optimizer", arm.recipe["optimizer"])
         if "schedule" in arm.recipe:

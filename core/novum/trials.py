@@ -50,6 +50,7 @@ class _Announced:
     def __init__(self, lab: Lab, trials: Mapping[str, Trial], rows: Mapping[str, Mapping[str, Any]]) -> None:
         self._lab = lab
         self._losses: Counter[str] = Counter()
+        self._started: set[str] = set()
         done = sum(row["state"] in ENDED for row in rows.values())
         lab.listener.planned(len(trials), done, lab.executor.describe()["workers"])
 
@@ -59,6 +60,13 @@ class _Announced:
         return result.lost and self._losses[result.job.id] < ATTEMPTS
 
     def __call__(self, trial: Trial, state: str, result: Mapping[str, Any]) -> None:
+        start = result.get("start")
+        if start and trial.task not in self._started:
+            self._started.add(trial.task)
+            fresh = f", {len(start['fresh'])} are its own" if start["fresh"] else ", all that it has"
+            self._lab.listener.say(
+                f"{trial.task}: the {trial.side} begins with {start['loaded']} tensors of its start{fresh}."
+            )
         metrics = result.get("scores", {}).get("dev", {}).get("metrics", {})
         self._lab.listener.trial(trial.task, trial.side, trial.index, state, metrics)
 
@@ -66,10 +74,7 @@ class _Announced:
 def _with_parents(trials: Iterable[Trial]) -> dict[str, Trial]:
     found: dict[str, Trial] = {}
     for trial in trials:
-        chain = [trial]
-        while chain[-1].parent is not None:
-            chain.append(chain[-1].parent)
-        for each in reversed(chain):
+        for each in reversed(list(trial.line())):
             found.setdefault(each.key, each)
     return found
 
@@ -78,9 +83,7 @@ def _waves(trials: Iterable[Trial]) -> list[list[Trial]]:
     """Trials by how many ancestors they have: each wave needs only the weights of the waves before it."""
     waves: list[list[Trial]] = []
     for trial in trials:
-        depth, above = 0, trial.parent
-        while above is not None:
-            depth, above = depth + 1, above.parent
+        depth = len(list(trial.line())) - 1
         waves.extend([] for _ in range(depth + 1 - len(waves)))
         waves[depth].append(trial)
     return waves
@@ -230,7 +233,7 @@ def score(lab: Lab, trials: Sequence[Trial], split: str) -> None:
     able = [trial for trial in trials if (lab.ledger.trial(trial.key) or {}).get("state") == "done"]
     rows = [{**trial.to_json(), "key": f"{trial.key}-{split}", "kind": "score", "of": trial.key} for trial in able]
     lab.ledger.plan_trials(rows)
-    for _ in range(ATTEMPTS):
+    for last in (attempt == ATTEMPTS for attempt in range(1, ATTEMPTS + 1)):
         states = {row["key"]: row["state"] for row in lab.ledger.trials(keys=[row["key"] for row in rows])}
         left = [trial for trial in able if states[f"{trial.key}-{split}"] not in ENDED]
         if not left:
@@ -249,8 +252,10 @@ def score(lab: Lab, trials: Sequence[Trial], split: str) -> None:
         ended: set[str] = set()
         try:
             for result in lab.executor.run(jobs):
+                if result.error is not None and result.error.type in STOPPING:
+                    raise reraise(result.error, "score", result.job.id, lab.folder)
                 ended.add(result.job.id)
-                store(lab, result, attempts[result.job.id])
+                store(lab, result, attempts[result.job.id], retry=result.lost and not last)
         finally:
             for key in attempts.keys() - ended:
                 lab.ledger.release(key, "stopped before it ended")

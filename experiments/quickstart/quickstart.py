@@ -10,12 +10,10 @@ resnet, bag, ppo = novum.model("timm", name="test_resnet"), novum.model("bag"), 
 a = novum.arm(digits, resnet, budget="1_000 samples", batch_size=25, learning_rate=1e-3)
 b = novum.arm(docs, bag, budget="1_200 samples", batch_size=20)
 c = novum.arm(cart, ppo, budget="6_000 steps")
-from_a = a.but(
-    task=digits.but(classes=list("01234"), per_class=0), budget="6 epochs", batch_size=64, learning_rate=2e-3
-)
-from_b = b.but(task=docs.but(classes=others.split(), per_class=0), budget="4 epochs", batch_size=32)
-from_c = c.but(task=cart.but(physics={"length": 0.5}), budget="20_000 steps")
-pairs = {"digits": (a, from_a), "stdlib-docs": (b, from_b), "cartpole": (c, from_c)}
+a0 = a.but(task=digits.but(classes=list("01234"), per_class=0), budget="6 epochs", batch_size=64, learning_rate=2e-3)
+b0 = b.but(task=docs.but(classes=others.split(), per_class=0), budget="4 epochs", batch_size=32)
+c0 = c.but(task=cart.but(physics={"length": 0.5}), budget="20_000 steps")
+pairs = {"digits": (a, a0), "stdlib-docs": (b, b0), "cartpole": (c, c0)}
 tasks = {name: (arm, arm.but(start_from=before)) for name, (arm, before) in pairs.items()}
 idea = "A pretrained start beats a random one when experience is scarce"
 claim = novum.Hypothesis(idea, tasks=tasks, minimum_effect=0.02, max_seeds=5, seed=2026, name="pretrained")

@@ -211,8 +211,14 @@ TREATMENT = '[treatments.t]\nrecipe.schedule = "cosine"\n'
         ('claim = "x"\n' + TREATMENT + '[tasks.digits]\ntask = { plugin = "t" }', "tasks.digits.model: no plugin"),
         ('claim = "x"\n' + TREATMENT + "[tasks.digits]\ntask = { plugin = 3 }", "plugin: received 3"),
         ('claim = "x"\n' + TREATMENT + TASK + "evaluator = { k = 1 }", "tasks.digits.evaluator: no plugin"),
-        ('claim = "x"\n' + TREATMENT + TASK + "[tasks.digits.start_from]\nrecip = {}", "start_from.*did you mean 'recipe'"),
-        ('claim = "x"\n' + TREATMENT + TASK.replace('"images"', '"images", day = 2026-01-01'), "cannot be written as JSON"),
+        (
+            'claim = "x"\n' + TREATMENT + TASK + "[tasks.digits.start_from]\nrecip = {}",
+            "start_from.*did you mean 'recipe'",
+        ),
+        (
+            'claim = "x"\n' + TREATMENT + TASK.replace('"images"', '"images", day = 2026-01-01'),
+            "cannot be written as JSON",
+        ),
         ('claim = "x"\ntasks = 3\n' + TREATMENT, "'tasks'.*received 3"),
         ('claim = "x"\n[tasks]\ndigits = 3\n' + TREATMENT, "'tasks.digits'.*received 3"),
     ],

@@ -27,7 +27,9 @@ NEAR = (0.001, -0.001, 0.0, 0.002, -0.002)
 WIDE = (0.3, -0.3, 0.2, -0.1, 0.1)
 
 
-def plan(n: int = 5, margin: float = 0.02, metric: Any = ACCURACY, tasks: Sequence[str] = ("digits",)) -> dict[str, Any]:
+def plan(
+    n: int = 5, margin: float = 0.02, metric: Any = ACCURACY, tasks: Sequence[str] = ("digits",)
+) -> dict[str, Any]:
     each = {"metric": metric, "margin": margin, "scale": SCALE, "resolution": {"dev": 0.0, "test": 0.0}}
     return {
         "hypothesis": "h-1",
@@ -80,7 +82,7 @@ def test_an_undecided_claim_says_how_many_seeds_would_decide_it() -> None:
     found = verdict((0.01, 0.05, 0.02, 0.06, 0.03))
 
     assert found["outcome"] == "inconclusive"
-    assert "about 7 seeds would decide it" in found["tasks"]["digits"]["reasons"][0]
+    assert "about 8 seeds would decide it" in found["tasks"]["digits"]["reasons"][0]
 
 
 def test_an_interval_inside_the_margins_is_equivalent_before_it_is_refuted() -> None:
@@ -114,16 +116,15 @@ def test_interval_and_outcome_never_disagree(differences: list[float], margin: f
     assert found["outcome"] == expected
 
 
-@given(st.integers(-3, 3), st.lists(st.sampled_from([-1e-12, 0.0, 1e-12, 3e-12]), min_size=3, max_size=6))
-def test_interval_and_outcome_agree_where_only_digits_that_are_not_shown_decide(
-    shift: int, noise: list[float]
-) -> None:
-    spread = [0.1, 0.2, 0.3]
+def test_interval_and_outcome_agree_where_only_digits_that_are_not_shown_would_decide() -> None:
     low = 0.2 - float(f"{boundary(0.05, 3):.9g}") * 0.1 / math.sqrt(3)
+    margin = float(f"{low:.9g}")
+    assert margin < low
 
-    found = verdict([each + part for each, part in zip(spread, noise, strict=False)], margin=low + shift * 1e-12)
+    found = verdict((0.1, 0.2, 0.3), margin=margin)
 
-    assert (found["outcome"] == "supported") == (found["interval"][0] > low + shift * 1e-12)
+    assert found["interval"][0] == margin
+    assert found["outcome"] == "inconclusive"
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, -0.25])
@@ -213,7 +214,12 @@ def test_a_verdict_tells_means_wins_spread_correlation_and_cost() -> None:
 def test_numbers_have_nine_significant_digits() -> None:
     found = verdict((1 / 3, 1 / 7, 1 / 11))
 
-    numbers = [*found["interval"], found["effect"], found["tasks"]["digits"]["p"], found["tasks"]["digits"]["deviation"]]
+    numbers = [
+        *found["interval"],
+        found["effect"],
+        found["tasks"]["digits"]["p"],
+        found["tasks"]["digits"]["deviation"],
+    ]
     assert numbers == [float(f"{number:.9g}") for number in numbers]
 
 

@@ -77,9 +77,7 @@ def test_arms_that_are_the_same_are_no_claim() -> None:
 
 def test_a_minimum_effect_is_on_the_scale_or_raw_but_not_both() -> None:
     with pytest.raises(ConfigError, match="not both"):
-        Hypothesis(
-            "x", tasks={"a": Comparison(CONTROL, TREATMENT, minimum_effect=0.1, minimum_effect_raw=5.0)}
-        )
+        Hypothesis("x", tasks={"a": Comparison(CONTROL, TREATMENT, minimum_effect=0.1, minimum_effect_raw=5.0)})
 
 
 def test_a_task_takes_the_claims_minimum_effect_and_metric_unless_it_has_its_own() -> None:
@@ -117,7 +115,8 @@ def test_a_hypothesis_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"alpha": 0.01}, {"max_seeds": 11}, {"seed": 1}, {"minimum_effect": 0.1}, {"revision": 1}, {"keep": "all"}]
+    "change",
+    [{"alpha": 0.01}, {"max_seeds": 11}, {"seed": 1}, {"minimum_effect": 0.1}, {"revision": 1}, {"keep": "all"}],
 )
 def test_the_fingerprint_changes_with_everything_that_is_claimed_or_tested(change: dict[str, Any]) -> None:
     assert claim(**change).fingerprint != claim().fingerprint

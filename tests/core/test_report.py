@@ -45,11 +45,12 @@ CONFIRMED: dict[str, Pairs] = {
     "docs": [(0.706, 0.771), (0.713, 0.769), (0.701, 0.762), (0.722, 0.774), (0.725, 0.793)],
     "cartpole": [(325.7, 436.1), (344.2, 458.8), (291.3, 402.4), (336.5, 465.9), (314.1, 409.0)],
 }
+UNSCORED = {"undefined": "no class was predicted"}
 MIXED: dict[str, Pairs] = {
     "digits": [(0.961, 0.963), (0.958, 0.961), (0.964, 0.962), (0.959, 0.962), (0.962, 0.964)],
-    "docs": [(0.711, 0.742), (0.724, 0.706), (0.698, {"undefined": "no class was predicted"}), (0.719, 0.739), (0.7, 0.712)],
+    "docs": [(0.711, 0.742), (0.724, 0.706), (0.698, UNSCORED), (0.719, 0.739), (0.7, 0.712)],
     "cartpole": [(318.2, 305.0), (352.9, 331.3), (287.4, "diverged"), (341.0, 322.8), (309.6, 287.1)],
-}  # fmt: skip
+}
 HOSTILE = "<script>alert(\"1\")</script> & 'cosine' beats <b>constant</b>"
 
 
@@ -103,17 +104,18 @@ def study(
     claim: str = "Cosine decay beats a constant learning rate at the same budget",
     decided: bool = True,
     pretrained: bool = False,
+    schedule: str = "cosine",
     **asked: Any,
 ) -> tuple[Ledger, str]:
     """A ledger in `folder` that holds one hypothesis with these scores, and the hypothesis' id."""
-    sides = {"control": "constant", "treatment": "cosine"}
+    sides = {"control": "constant", "treatment": schedule}
     arms = {
         side: {name: arm(task("t", data=name), model("m"), schedule=word) for name in dev}
         for side, word in sides.items()
     }
     comparisons = {name: Comparison(arms["control"][name], arms["treatment"][name]) for name in dev}
     count = len(next(iter(dev.values())))
-    options = {"minimum_effect": 0.02, "max_seeds": count, "name": "cosine"} | asked
+    options: dict[str, Any] = {"minimum_effect": 0.02, "max_seeds": count, "name": "cosine"} | asked
     hypothesis = Hypothesis(claim, tasks=comparisons, **options)
     ledger = Ledger.open(folder)
     found = {
@@ -135,9 +137,9 @@ def study(
     if test is not None:
         confirm(ledger, hypothesis.id, planned, test, plan)
     if decided:
-        rows = [None if pairs is None else evidence(ledger, plan, split).rows for split, pairs in zip(("dev", "test"), (dev, test), strict=True)]  # fmt: skip
-        assert rows[0] is not None
-        ledger.record_verdict(hypothesis.id, canonical(decide(plan.record, rows[0], rows[1])))
+        rows = evidence(ledger, plan, "dev").rows
+        again = None if test is None else evidence(ledger, plan, "test").rows
+        ledger.record_verdict(hypothesis.id, canonical(decide(plan.record, rows, again)))
     return ledger, hypothesis.id
 
 
@@ -289,7 +291,7 @@ def poisoned(data: dict[str, Any]) -> dict[str, Any]:
         plan["code"]["task"]["distribution"] = HOSTILE
     task["metric"]["unit"] = data["verdict"]["tasks"]["digits"]["unit"] = HOSTILE
     for row in data["trials"]:
-        row |= {"because": HOSTILE if row["because"] else None, "weights": HOSTILE}
+        row |= {name: HOSTILE for name in ("because", "weights") if row[name]}
     data["observations"]["digits"]["facts"][0] |= {"value": HOSTILE, "about": HOSTILE}
     data["environment"]["platform"] = HOSTILE
     return data
@@ -327,7 +329,7 @@ def test_every_outcome_is_told_with_its_reason(make: Make, pairs: Pairs, outcome
     page = Page(render(data))
 
     assert data["verdict"]["outcome"] == outcome
-    assert page.count("span", f"is-{outcome}") == 2  # the claim's badge and the task's in the plot … and its card
+    assert page.count("span", f"is-{outcome}") == 3  # beside the answer, the interval and the task's name
     assert sentence in page.text
     assert data["verdict"]["tasks"]["digits"]["reasons"][0] in page.text
     assert "Test stays sealed." in page.text
@@ -340,9 +342,9 @@ def test_a_confirmed_claim_shows_what_new_data_said(make: Make) -> None:
 
     assert "Yes: the treatment helped." in page.text
     assert "1 by this claim, 1 in the whole study so far" in page.text
-    for task in data["verdict"]["tasks"].values():
-        assert f"{signed(task['new_data']['effect'])} " in page.text
-        assert f"({numbers(task['new_data']['interval'])})" in page.text
+    for found in data["verdict"]["tasks"].values():
+        assert f"{signed(found['new_data']['effect'])} " in page.text
+        assert f"({numbers(found['new_data']['interval'])})" in page.text
 
 
 def test_intervals_and_effects_are_the_verdicts_numbers(make: Make) -> None:
@@ -351,9 +353,9 @@ def test_intervals_and_effects_are_the_verdicts_numbers(make: Make) -> None:
     page = Page(render(data))
 
     titles = {found["title"] for _, found in page.tags if found.get("title")}
-    for task in data["verdict"]["tasks"].values():
-        assert f"{signed(task['effect'])} {task['unit'] or task['metric']} ({numbers(task['interval'])})" in page.text
-        assert {str(task["effect"]), " … ".join(map(repr, task["interval"]))} <= titles
+    for seen in data["verdict"]["tasks"].values():
+        assert f"{signed(seen['effect'])} {seen['unit'] or seen['metric']} ({numbers(seen['interval'])})" in page.text
+        assert {str(seen["effect"]), " … ".join(map(repr, seen["interval"]))} <= titles | {numbers(seen["effect"])}
 
 
 def test_a_claim_under_way_shows_no_effect(make: Make) -> None:
@@ -461,6 +463,18 @@ def test_what_was_registered_and_how_to_check_it_is_there(make: Make) -> None:
     assert "Seeds sample the noise of training only" in page.text
 
 
+def test_code_of_a_script_is_called_not_installed_and_its_folder_stays_private(make: Make) -> None:
+    data = make({"digits": SMALL})
+    plan = data["plan"]["tasks"]["digits"]["treatment"]
+    plan["arm"]["model"] = {"plugin": "local:Tiny"}
+    plan["code"]["model"] |= {"distribution": "/home/someone/idea.py", "version": ""}
+
+    page = Page(render(data))
+
+    assert "model local:Tinyidea.pynot installed" in page.text  # three cells
+    assert "/home/someone" not in render(data)
+
+
 # -------------------------------------------------------------------------------------------------- gather and write
 
 
@@ -491,17 +505,19 @@ def test_an_unknown_hypothesis_is_refused(tmp_path: Path) -> None:
         gather(ledger, name[:6])  # a whole id is asked for, so that a file is never named by a prefix
 
 
-def test_trials_of_an_earlier_claim_are_told_apart(tmp_path: Path) -> None:
-    first, one = study(tmp_path, {"digits": SMALL})
+def test_a_control_that_an_earlier_claim_trained_is_told_apart(tmp_path: Path) -> None:
+    first, _ = study(tmp_path, {"digits": SMALL})
     first.close()
-    second, other = study(tmp_path, {"digits": [(control, 0.97) for control, _ in SMALL]}, alpha=0.1)
+    second, name = study(tmp_path, {"digits": SMALL}, schedule="linear")
 
     with second:
-        data = gather(second, other)
+        data = gather(second, name)
 
-    assert other != one
-    assert [row["earlier"] for row in data["trials"]] == [False] * 8  # the treatment was seen: a fresh block of seeds
-    assert data["plan"]["seeds"]["block"] == "1"
+    assert [(row["sides"][0], row["earlier"]) for row in data["trials"][:2]] == [
+        ("control", True),
+        ("treatment", False),
+    ]
+    assert "4 of them were trained for an earlier claim" in Page(render(data)).text
 
 
 # --------------------------------------------------------------------------------------------- fragments and rows

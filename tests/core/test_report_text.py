@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -87,7 +88,7 @@ def test_only_markup_is_kept_as_it_is() -> None:
     assert joined(element("br"), "<br>", 1) == "<br>&lt;br&gt;1"
 
 
-@given(FLOATS, st.floats(min_value=1e-6, max_value=1e6), st.integers(2, 8))
+@given(FLOATS, st.floats(min_value=1e-3, max_value=1e6), st.integers(2, 8))
 def test_ticks_are_few_evenly_spaced_and_inside(low: float, width: float, about: int) -> None:
     high = low + width
 
@@ -95,7 +96,7 @@ def test_ticks_are_few_evenly_spaced_and_inside(low: float, width: float, about:
 
     assert len(found) <= about + 1
     assert all(low - width * 1e-6 <= tick <= high + width * 1e-6 for tick in found)
-    steps = {round((after - before) / width, 6) for before, after in zip(found, found[1:], strict=False)}
+    steps = {round((after - before) / width, 6) for before, after in itertools.pairwise(found)}
     assert len(steps) <= 1
 
 
@@ -105,8 +106,24 @@ def test_an_axis_is_never_empty() -> None:
 
 def test_numbers_below_each_other_have_the_same_decimals() -> None:
     assert svg.fixed([0.9, 0.95, 1.0]) == ["0.90", "0.95", "1.00"]
-    assert svg.fixed([0.0123456, -0.00005], plus=True, digits=3) == ["+0.0123", "0.0000"]
-    assert svg.fixed([123.4, -20.06], plus=True, digits=3) == ["+123", "-20"]
+    assert svg.fixed([0.0123456, -0.00004], plus=True, places=4) == ["+0.0123", "0.0000"]
+    assert svg.fixed([12345.0, 0.5]) == ["12,345.0", "0.5"]
+
+
+def test_decimals_show_so_many_digits_of_the_largest_and_no_more_than_there_are() -> None:
+    assert [svg.decimals(each, 3) for each in ([0.0123456, 0.001], [0.1 + 0.2], [123.4, -20.06], [0.0], [])] == [
+        4,
+        1,
+        0,
+        0,
+        0,
+    ]
+
+
+def test_a_worst_value_does_not_round_the_other_pairs_away() -> None:
+    drawn = svg.pairs([row(0.5, 0.55), row(0.5, None)], LOSS | {"worst": 1e6}, "dev")
+
+    assert ">-0.05<" in drawn and ">-999,999.50<" in drawn
 
 
 ACCURACY = {"name": "accuracy", "direction": "max", "worst": 0.0}
@@ -125,7 +142,7 @@ def test_a_lower_loss_is_a_win_and_its_worst_value_stands_on_the_right() -> None
     drawn = svg.pairs([row(0.5, 0.4), row(0.5, None)], LOSS, "dev")
 
     assert drawn.count('class="pair win"') == 1
-    assert "better by +0.10" in drawn and "lower is better; × counts as 9" in drawn
+    assert "better by +0.1<" in drawn and "lower is better; × counts as 9" in drawn
     cross = float(drawn.split('class="cross treatment"')[0].rsplit('d="M', 1)[1].split(",")[0])
     assert cross > max(float(part.split('"')[0]) for part in drawn.split('cx="')[1:])
 
@@ -149,6 +166,6 @@ def test_a_curve_that_broke_off_counts_as_far_as_it_goes() -> None:
 
 
 def test_points_that_are_no_numbers_are_left_out_of_a_curve() -> None:
-    points = [{"units": 10, "value": 0.5}, {"units": 20, "value": {"undefined": "no class"}}]
+    points: list[dict[str, Any]] = [{"units": 10, "value": 0.5}, {"units": 20, "value": {"undefined": "no class"}}]
 
     assert svg.curve_of(points) == [(10.0, 0.5)]

@@ -46,7 +46,9 @@ def test_paths_of_different_names_give_different_draws(root: int, one: tuple[str
         (("", "a"), ("a", "")),
     ],
 )
-def test_names_that_look_alike_when_joined_never_collide(one: tuple[str | int, ...], two: tuple[str | int, ...]) -> None:
+def test_names_that_look_alike_when_joined_never_collide(
+    one: tuple[str | int, ...], two: tuple[str | int, ...]
+) -> None:
     assert Seed(1).child(*one).integer() != Seed(1).child(*two).integer()
 
 

@@ -1,10 +1,10 @@
+import itertools
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from novum import ConfigError, DataError, Examples, Recipe, Seed, Split
 from novum.config import parse
@@ -24,6 +24,11 @@ def opened(one: TextClassification, split: Split = Split.TRAIN, seed: int = 0) -
 
 def texts(one: TextClassification, split: Split) -> list[str]:
     return list(opened(one, split).inputs)
+
+
+def labels(source: Examples) -> list[int]:
+    assert source.targets is not None
+    return [int(target) for target in source.targets]
 
 
 # ------------------------------------------------------------------------------------------------- stdlib-docs
@@ -96,8 +101,8 @@ def test_one_file_is_divided_into_disjoint_splits_by_the_shares_asked_for(write:
     parts = {split: texts(one, split) for split in Split}
 
     assert {split: len(part) for split, part in parts.items()} == {"train": 60, "dev": 24, "test": 36}
-    assert sorted(sum(parts.values(), [])) == sorted(text for text, _ in ROWS)
-    assert Counter(opened(one, Split.DEV).targets.tolist()) == {0: 8, 1: 8, 2: 8}
+    assert sorted(itertools.chain(*parts.values())) == sorted(text for text, _ in ROWS)
+    assert Counter(labels(opened(one, Split.DEV))) == {0: 8, 1: 8, 2: 8}
 
 
 def test_equal_texts_are_never_parted(write: Write) -> None:
@@ -169,7 +174,7 @@ def test_few_labels_are_drawn_from_the_seed_and_leave_dev_whole(write: Write) ->
 
     first, again, other = opened(one, seed=1), opened(one, seed=1), opened(one, seed=2)
 
-    assert Counter(first.targets.tolist()) == {0: 4, 1: 4, 2: 4}
+    assert Counter(labels(first)) == {0: 4, 1: 4, 2: 4}
     assert first.ids == again.ids
     assert first.ids != other.ids
     assert opened(one, Split.DEV).size == 12
@@ -237,7 +242,7 @@ def test_the_fingerprint_of_the_standard_library_names_the_python_version(monkey
 def test_a_class_that_train_lacks_is_named_with_its_split(write: Write) -> None:
     files = {"train": write("train.csv"), "dev": write("dev.csv", [("x", "aple")] * 2), "test": write("test.csv")}
 
-    with pytest.raises(DataError, match="class 'aple' occurs 2 times in dev but never in train.*did you mean 'apple'"):
+    with pytest.raises(DataError, match=r"class 'aple' occurs 2 times in dev but never in train.*did you mean 'apple'"):
         task(data=files).signature()
 
 
@@ -254,7 +259,7 @@ def test_an_unknown_class_is_refused_with_the_closest(write: Write) -> None:
 def test_cleaning_that_leaves_nothing_is_said(write: Write) -> None:
     files = {"train": write("train.csv"), "dev": write("dev.csv", [(" ", "plum")]), "test": write("test.csv")}
 
-    with pytest.raises(DataError, match="no text is left in 'dev'.*`clean`"):
+    with pytest.raises(DataError, match=r"no text is left in 'dev'.*`clean`"):
         task(data=files, clean={"drop_empty": True}).signature()
 
 
@@ -267,8 +272,9 @@ def test_constructing_a_task_opens_nothing() -> None:
 
 def test_targets_cannot_be_changed_by_one_trial_for_another(write: Write) -> None:
     one = task(data=write("a.csv"))
-    targets = opened(one).targets
+    mine = opened(one).targets
+    assert mine is not None
 
-    targets[:] = 0
+    mine[:] = 0
 
-    assert len(np.unique(opened(one).targets)) == 3
+    assert set(labels(opened(one))) == {0, 1, 2}

@@ -69,7 +69,7 @@ def test_a_hub_data_set_without_train_is_refused(hub: dict[str, Any]) -> None:
 def test_a_failing_download_says_what_to_do(hub: dict[str, Any]) -> None:
     hub["whole"] = ConnectionError("no route")
 
-    with pytest.raises(DataError, match="'hf:x' could not be loaded .ConnectionError: no route.*HF_HUB_OFFLINE"):
+    with pytest.raises(DataError, match=r"'hf:x' could not be loaded .ConnectionError: no route.*HF_HUB_OFFLINE"):
         task(data="hf:x").signature()
 
 

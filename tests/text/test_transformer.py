@@ -108,7 +108,7 @@ def test_texts_are_cut_at_the_longest_and_padded_to_the_longest_of_their_batch()
     assert (len(long), len(short)) == (32, 3)
     assert table["input_ids"].shape == table["attention_mask"].shape == (2, 32)
     assert table["attention_mask"].sum(-1).tolist() == [32, 3]
-    assert table["input_ids"][1, 3:].unique().tolist() == [preparation.padding]
+    assert table["input_ids"][1, 3:].tolist() == [preparation.padding] * 29
 
 
 def test_padding_changes_no_answer() -> None:
@@ -128,7 +128,7 @@ def test_the_same_seed_builds_the_same_network_and_another_seed_another() -> Non
     tiny = model(**TINY)
     preparation = tiny.prepare(SIGNATURE, source(["word"]))
 
-    def heads(seed: int) -> torch.Tensor:
+    def heads(seed: int) -> Any:
         with installed(Seed(seed)):
             return tiny.build(SIGNATURE, preparation, Seed(seed), None).state_dict()["classifier.weight"]
 
@@ -172,7 +172,7 @@ def test_a_local_checkpoint_brings_its_tokenizer_and_its_weights(checkpoint: str
     small = model(checkpoint=checkpoint)
     preparation = small.prepare(SIGNATURE, source(["unused"]))
 
-    net = small.build(SIGNATURE, preparation, Seed(0), None)
+    net: Any = small.build(SIGNATURE, preparation, Seed(0), None)
 
     stored = load_file(Path(checkpoint, "model.safetensors"))
     kept = net.state_dict()
@@ -184,7 +184,6 @@ def test_a_local_checkpoint_brings_its_tokenizer_and_its_weights(checkpoint: str
 
 
 def test_a_local_checkpoint_learns(checkpoint: str, write: Any) -> None:
-    one = task(data=write("a.csv", [("good film", "yes"), ("bad film", "no")] * 20), split={"stratify": False})
     small = model(checkpoint=checkpoint)
     files = {split: write(f"{split}.csv", [("good film", "yes"), ("bad film", "no")] * 8) for split in Split}
     one = task(data=files)
@@ -198,7 +197,7 @@ def test_the_new_head_of_a_checkpoint_follows_the_seed(checkpoint: str) -> None:
     small = model(checkpoint=checkpoint)
     preparation = small.prepare(SIGNATURE, source(["unused"]))
 
-    def head(seed: int) -> torch.Tensor:
+    def head(seed: int) -> Any:
         with installed(Seed(seed)):
             return small.build(SIGNATURE, preparation, Seed(seed), None).state_dict()["classifier.weight"]
 
@@ -233,16 +232,16 @@ def test_a_checkpoint_without_safetensors_is_refused(checkpoint: str, tmp_path: 
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no folder '.*gone'.*save_pretrained"):
+    with pytest.raises(DataError, match=r"there is no folder '.*gone'.*save_pretrained"):
         model(checkpoint=str(tmp_path / "gone")).prepare(SIGNATURE, source(["unused"]))
 
 
-def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
-    with pytest.raises(DataError, match="'novum-tests/none' could not be loaded.*give the folder.*HF_HUB_OFFLINE=1"):
+    with pytest.raises(DataError, match=r"'novum-tests/none' could not be loaded.*give the folder.*HF_HUB_OFFLINE=1"):
         model(checkpoint="novum-tests/none").prepare(SIGNATURE, source(["unused"]))
 
 

@@ -34,7 +34,7 @@ def train(task: Task, model: Model, seed: Seed, **recipe: Any) -> tuple[torch.nn
                 1 - share, share / max(chosen.warmup, 1e-9) + 0.01
             )
             for loss in model.losses(net, batch):
-                loss.function(net, *loss.arguments).backward()
+                torch.autograd.backward(loss.function(net, *loss.arguments))
                 torch.nn.utils.clip_grad_norm_(net.parameters(), chosen.clip or torch.inf)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -49,9 +49,10 @@ def encoded(batch: Batch, preparation: Preparation) -> Batch:
 
 def accuracy(task: Task, model: Model, net: torch.nn.Module, preparation: Preparation, split: Split) -> float:
     source = task.source(split, Seed(0), model.recipe(task.signature()))
-    hits = 0
+    hits = seen = 0
     with torch.no_grad():
         for batch in source.each(no_model):
             ready = encoded(batch, preparation)
+            seen += batch.units
             hits += int((model.act(net, ready.inputs, explore=False).value == ready.targets).sum())
-    return hits / source.size
+    return hits / seen

@@ -12,7 +12,8 @@ from rich.markup import escape
 
 from novum.arm import Arm
 from novum.cli import catalogue, record
-from novum.cli.terminal import Terminal, print_verdict, rows_table, show
+from novum.cli.follow import Follow
+from novum.cli.terminal import Curve, Terminal, print_verdict, rows_table, show
 from novum.cli.terminal import console as make_console
 from novum.errors import ConfigError, DataError, closest
 from novum.lab import Listener
@@ -191,23 +192,21 @@ def train(
 ) -> None:
     """Train one arm, unregistered: per-epoch train loss and dev scores. Exploratory, never evidence."""
     opened = open_study(study, executor, workers, tracker, quiet=as_json)
-    runs = opened.train_seeds(parse_arm(words), seeds=range(seeds), test=test)
-    opened.close()
+    arm = parse_arm(words)
     if as_json:
+        runs = opened.train_seeds(arm, seeds=range(seeds), test=test)
+        opened.close()
         emit([_run_json(each) for each in runs])
         return
+    live = Curve(console, many=seeds > 1)
+    with Follow(opened.folder, live):
+        runs = opened.train_seeds(arm, seeds=range(seeds), test=test)
+    opened.close()
     for each in runs:
         console.print(f"\n[bold]Seed {each.seed}[/]  {each.facts['units']} units in {each.facts['seconds']:.3g} s")
-        names = [name for name in each.metrics if not name.endswith("_weighted")][:4]
-        losses = list(dict.fromkeys(name for point in each.curve for name in point["losses"]))
-        lines: list[dict[str, Any]] = [
-            {"units": point["units"]}
-            | {f"train {name}": point["losses"].get(name) for name in losses}
-            | {f"dev {name}": point["metrics"].get(name) for name in names}
-            for point in each.curve
-        ]
-        if lines:
-            console.print(rows_table(lines, list(lines[0])))
+        if each.key not in live.told:  # trained before, or by another tracker
+            for point in each.curve:
+                live(each.key, dict(point))
         if each.diverged:
             console.print(f"It diverged: {each.diverged}.")
         if each.facts["start"]:

@@ -8,6 +8,8 @@ import os
 import platform
 import shutil
 import sys
+import types
+import typing
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -79,7 +81,18 @@ def describe(
 
 
 def _type(annotation: Any) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    """A type as one would say it, without pydantic's constraints: they stand in the JSON Schema."""
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _type(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type(each) for each in typing.get_args(annotation))
+    if origin is typing.Literal:
+        return " or ".join(repr(each) for each in typing.get_args(annotation))
+    if origin is not None:
+        inner = ", ".join("…" if each is Ellipsis else _type(each) for each in typing.get_args(annotation))
+        return f"{getattr(origin, '__name__', origin)}[{inner}]"
+    return "none" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
 
 
 def doctor(as_json: Json = False) -> None:

@@ -53,7 +53,7 @@ def status(study: Folder = None, as_json: Json = False) -> None:
     console.print(f"[bold]{escape(found['study'])}[/]")
     for row in hypotheses:
         outcome = badge(row["verdict"]) if row["verdict"] else "no verdict yet"
-        console.print(f"  {row['id']}  {outcome}  {escape(row['claim'])} [{escape(row['treatment'])}]")
+        console.print(f"  {row['id']}  {outcome}  {escape(row['claim'])} ({escape(row['treatment'])})")
     states = ", ".join(f"{count} {state}" for state, count in sorted(found["trials"].items())) or "none"
     console.print(f"Trials: {states}.")
     console.print(

@@ -73,7 +73,7 @@ class Terminal(Listener):
         self._began, self._next_line = time.monotonic(), 0.1
         if done:
             self.say(f"{done} of {total} trials are there already.")
-        if self.console.is_terminal:
+        if self.console.is_terminal and total > 1:
             columns = (SpinnerColumn(), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
@@ -91,7 +91,7 @@ class Terminal(Listener):
         self._done += 1
         if self._progress is not None:
             self._progress.update(self._bar, completed=self._done, description=self._words())
-        elif self._done >= self._next_line * self._total:
+        elif self._total > 1 and self._done >= self._next_line * self._total:
             self.say(f"{self._done} of {self._total} trials done{self._words()}")
             self._next_line = math.floor(10 * self._done / self._total) / 10 + 0.1
 
@@ -99,10 +99,9 @@ class Terminal(Listener):
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
-        took = time.monotonic() - self._began
-        self.say(
-            f"{self._done - self._before} trials took {duration(took)}.{self._means(' Mean scores so far on dev: ')}"
-        )
+        if self._total > 1:
+            new, took = self._done - self._before, duration(time.monotonic() - self._began)
+            self.say(f"{new} trial{'s' if new != 1 else ''} took {took}.{self._means(' Mean scores on dev: ')}")
 
     def _words(self) -> str:
         new = self._done - self._before
@@ -119,6 +118,30 @@ class Terminal(Listener):
             if arms["control"] and arms["treatment"]
         ]
         return f"{lead}{'; '.join(parts)}" if parts else ""
+
+
+class Curve:
+    """Prints curve points as lines of one table; `told` holds the trials that it has heard of."""
+
+    def __init__(self, console: Console, many: bool) -> None:
+        self.told: set[str] = set()
+        self._console = console
+        self._many = many
+        self._head = False
+
+    def __call__(self, trial: str, point: dict[str, Any]) -> None:
+        self.told.add(trial)
+        metrics = [name for name in point["metrics"] if not name.endswith(("_weighted", "_macro"))]
+        metrics += [name for name in point["metrics"] if name == "f1_macro"]
+        cells = {"trial": trial[:12]} if self._many else {}
+        cells |= {"units": str(point["units"])}
+        cells |= {f"train {name}": show(value) for name, value in point["losses"].items()}
+        cells |= {f"dev {name}": show(point["metrics"][name]) for name in metrics}
+        cells |= {"seconds": show(point["seconds"])}
+        if not self._head:
+            self._console.print("  " + "  ".join(f"{name:>12}" for name in cells))
+            self._head = True
+        self._console.print("  " + "  ".join(f"{escape(value):>12}" for value in cells.values()))
 
 
 TELLING = ("train.size", "classes", "horizon", "baseline", "random")
@@ -181,8 +204,9 @@ def print_verdict(console: Console, record: Mapping[str, Any], claim: str) -> No
     console.print(f"{badge(record['outcome'])}: {escape(' '.join(record['reasons']))}")
     effect = number(record["effect"])
     if len(record["tasks"]) > 1 and isinstance(effect, float):
-        low, high = record["interval"]
-        console.print(f"Effect, {record['effect_unit']}: {effect:+.3g} ({show(low)} … {show(high)}).")
+        interval = record["interval"]
+        span = show(interval) if isinstance(interval, Mapping) else f"{show(interval[0])} … {show(interval[1])}"
+        console.print(f"Effect, {record['effect_unit']}: {effect:+.3g} ({span}).")
     if record["new_data"] == "closed":
         console.print("Test stays sealed: new data are opened only to confirm a claim that dev supports.")
 

@@ -11,7 +11,7 @@ CSS = """
   --supported:#00734f; --refuted:#b3400a; --equivalent:#0a5c96; --inconclusive:#775800; --invalid:#8a3571;
   --none:#5b616b;
   --on:#ffffff; }
-@media (prefers-color-scheme: dark) { :root {
+@media screen and (prefers-color-scheme: dark) { :root {
   --page:#131519; --card:#1b1e24; --ink:#e8eaee; --soft:#a2a9b5; --line:#343943; --faint:#23272e; --zone:#2a2e37;
   --control:#a2a9b5; --treatment:#a5a1ff; --diff:#3a3113; --diff-line:#d9a300;
   --supported:#4fd1a5; --refuted:#ff9d66; --equivalent:#7cc4f5; --inconclusive:#e8c352; --invalid:#ec9fd3;
@@ -166,11 +166,15 @@ footer h2 { font-size:1.1rem; color:var(--ink); }
   .numbers td:last-child, .numbers th:last-child { display:none; }
   dl.facts { grid-template-columns:1fr; gap:0; }
   dl.facts dd { margin-bottom:10px; } }
-@media print { :root { --page:#fff; } body { font-size:10.5pt; } nav { display:none; } header { padding-top:0; }
+@media print { :root { --page:#fff; font-size:11px; } body { font-size:1rem; }
+  nav, header details { display:none; }
+  header { padding-top:0; }
+  .plots { grid-template-columns:1fr 1fr; }
+  .tiles { grid-template-columns:repeat(4,1fr); }
   .card, figure, tr, .effects { break-inside:avoid; } h2, h3, h4 { break-after:avoid; } section { margin-top:28px; }
-  .task { break-inside:auto; }
   .scroll { overflow:visible; }
-  .wide td, .wide th { white-space:normal; font-size:7pt; padding-right:5px; }
+  .wide td, .wide th { white-space:normal; font-size:.78rem; padding-right:5px; }
+  .wide .hint { font-size:.78rem; }
   * { print-color-adjust:exact; -webkit-print-color-adjust:exact; }
   details::details-content { content-visibility:visible; block-size:auto; height:auto; } }
 """

@@ -27,22 +27,27 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [float(f"{at * step:.12g}") for at in range(first, last + 1)]
+    places = max(0, 1 - math.floor(math.log10(step)))
+    return [round(at * step, places) for at in range(first, last + 1)]
 
 
-def fixed(values: Sequence[float], *, plus: bool = False, digits: int = 0) -> list[str]:
-    """Numbers that stand below or beside each other, all with the same decimals.
-
-    digits: significant digits of the largest at most; 0 means as many decimals as the numbers have.
-    """
-    largest = max((abs(value) for value in values), default=0.0)
-    places = max((len(f"{value:.9g}".partition(".")[2]) for value in values), default=0)
-    if digits and largest > 0:
-        places = min(places, max(0, digits - 1 - math.floor(math.log10(largest))))
-    if places > 6 or largest >= 1e9:
+def fixed(values: Sequence[float], *, plus: bool = False, places: int | None = None) -> list[str]:
+    """Numbers that stand below or beside each other, all with the same decimals; None: as many as they have."""
+    if places is None:
+        places = decimals(values)
+    if places > 9 or max((abs(value) for value in values), default=0.0) >= 1e9:
         return [signed(value) if plus else numbers(value) for value in values]
     rounded = [round(value, places) + 0.0 for value in values]  # no negative zero
     return [f"{value:{'+' if plus and value else ''},.{places}f}" for value in rounded]
+
+
+def decimals(values: Sequence[float], digits: int = 0) -> int:
+    """How many decimals these numbers have, at most twelve; with `digits`, no more than show so many significant
+    digits of the largest.
+    """
+    places = max((len(f"{value:.12f}".rstrip("0").partition(".")[2]) for value in values), default=0)
+    largest = max((abs(value) for value in values), default=0.0)
+    return min(places, max(0, digits - 1 - math.floor(math.log10(largest)))) if digits and largest > 0 else places
 
 
 def span(values: Sequence[float], pad: float = 0.06) -> tuple[float, float]:
@@ -181,7 +186,8 @@ def pairs(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], split: s
         drawn.append(element("text", numbers(metric["worst"]), x=_at(gutter), y=bottom + 15, class_="tick middle"))
     drawn.append(element("text", "better by", x=WIDTH - 2, y=12, class_="tick end"))
     gains = [sign * (_counted(row["treatment"], metric) - _counted(row["control"], metric)) for row in rows]
-    told = fixed(gains, plus=True, digits=3)
+    whole = [gain for row, gain in zip(rows, gains, strict=True) if all(row[side]["state"] == "done" for side in SIDES)]
+    told = fixed(gains, plus=True, places=decimals(whole, 3))  # a worst value must not round the others away
     for at, row in enumerate(rows):
         drawn.append(_pair(row, metric, x, top + step * (at + 0.5), gains[at], told[at], tall=step >= 14))
     words = f"{metric['name']} on {split}, {'higher' if sign > 0 else 'lower'} is better"

@@ -109,7 +109,7 @@ class Bag(Model):
     config: Config
 
     def recipe(self, signature: Signature) -> Recipe:
-        """About two CPU seconds on `stdlib-docs`."""
+        """Seconds on `stdlib-docs`: 0.85 of its `dev`."""
         return Recipe(budget="6 epochs", batch_size=32, learning_rate=2e-2, schedule="linear")
 
     def prepare(self, signature: Signature, train: Source) -> Buckets:
