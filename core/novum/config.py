@@ -47,9 +47,8 @@ def _line(kind: type[BaseModel], fault: Any, where: str) -> str:
         about = f" ({field.description})" if field is not None and field.description else ""
         return f"{where}: option {path!r} is required{about}; add it."
     message = fault["msg"].removeprefix("Value error, ")
-    at = f" option {path!r}" if path else ""
-    received = f"; received {fault['input']!r}" if path else ""
-    return f"{where}:{at} {message[:1].lower()}{message[1:]}{received}."
+    at = f" option {path!r} received {fault['input']!r}:" if path else ""
+    return f"{where}:{at} {message[:1].lower()}{message[1:]}."
 
 
 def _owner(kind: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel] | None:

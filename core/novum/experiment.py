@@ -187,7 +187,7 @@ def _block(tasks: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> str:
 def _meant(plan: Mapping[str, Any]) -> str:
     """The arm that a plan is of, whatever code and device it was planned with."""
     above = plan["start_from"]
-    parts = {name: plan[name] for name in ("arm", "units", "data")}
+    parts = {name: plan[name] for name in ("arm", "units", "data", "checkpoint")}
     return fingerprint(parts | {"start_from": None if above is None else _meant(above)})
 
 

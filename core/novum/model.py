@@ -113,6 +113,12 @@ class Model(ABC):
     def recipe(self, signature: Signature) -> Recipe:
         """The defaults for training; a claim and each of its tasks override single values."""
 
+    def fingerprint(self) -> str:
+        """A hash of what decides the numbers beside options and code, such as the files of a local checkpoint; empty
+        where there is nothing of the kind.
+        """
+        return ""
+
     def prepare(self, signature: Signature, train: Source) -> Preparation:
         """Fit a tokenizer, a vocabulary or a scale on `train`; once per arm and seed, stored with the weights."""
         del signature, train

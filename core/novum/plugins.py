@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from novum import config
-from novum.errors import ConfigError, PluginError, closest
+from novum.errors import ConfigError, PluginError, StudyError, closest
 
 NAMESPACES: Mapping[str, str] = MappingProxyType(
     {
@@ -63,6 +63,12 @@ class LocalCode:
 
 
 _adopted: dict[tuple[str, str], tuple[type[Any], LocalCode]] = {}
+_receiving: list[str] = []
+"""The script that is being read for a class, in a worker."""
+
+
+class NestedStudyError(StudyError):
+    """A script that a worker reads for a class came to the point where it starts a study."""
 
 
 def listings(kind: str | None = None) -> list[Listing]:
@@ -179,19 +185,39 @@ def receive(kind: str, code: Mapping[str, Any]) -> None:
         assert spec is not None and spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
         sys.modules[module] = loaded
+        _receiving.append(file)
         try:
             spec.loader.exec_module(loaded)
+        except NestedStudyError:
+            pass  # a script: what it defines before its first study is all that its first study can use
         except (Exception, SystemExit) as error:
             del sys.modules[module]
             raise PluginError(
                 f"{file} cannot be imported by a worker: {type(error).__name__}: {error}. Keep classes in a module "
-                "whose import starts no study, or pass executor='inline'."
+                "that can be imported without the script's arguments and files, or pass executor='inline'."
             ) from error
+        finally:
+            _receiving.pop()
     try:
         cls = functools.reduce(getattr, code["qualname"].split("."), sys.modules[module])
     except AttributeError:
-        raise PluginError(f"{file} no longer defines {code['qualname']}.") from None
+        raise PluginError(
+            f"{file} does not define {code['qualname']} before it starts its first study, where a worker stops reading "
+            "it. Move the class into a module of its own and import it, or use executor='inline'."
+        ) from None
     _adopted[kind, name] = (cls, LocalCode(**code))  # type: ignore[assignment]
+
+
+def refuse_within_worker() -> None:
+    """Called where a study starts. Raises NestedStudyError in a worker that reads a class from the caller's script.
+
+    The script itself starts a study: without this, every worker would start it again, and its workers too.
+    """
+    if _receiving:
+        raise NestedStudyError(
+            f"a worker that reads {_receiving[-1]} for a class came to a study there, and starts none. Move the class "
+            "into a module of its own and import it, or use executor='inline'."
+        )
 
 
 def provenance(kind: str, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from novum.config import Config
 from novum.errors import ConfigError
 
-_BUDGET = re.compile(r"(?P<count>[0-9][0-9_]*(?:\.[0-9]+)?)\s*(?P<unit>[a-z]+)?")
+_BUDGET = re.compile(r"(?P<count>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[a-z]+)?")
 _UNITS = {"epoch": "epochs", "epochs": "epochs", "sample": "samples", "samples": "samples"} | {
     "step": "steps",
     "steps": "steps",
@@ -66,8 +66,7 @@ def amount(budget: str) -> tuple[float, str]:
     count = float(match["count"]) if match else 0.0
     if match is None or unit is None or count <= 0:
         raise ValueError(
-            f"a budget is a positive number and a unit, such as '6 epochs', '5_000 samples' or '100_000 steps'; "
-            f"received {budget!r}"
+            "a budget is a positive number and a unit, such as '6 epochs', '5_000 samples' or '100_000 steps'"
         )
     return count, unit
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,7 +141,9 @@ def split(
             found[room] += members[name]
     for part, share in (("train", 1.0), ("dev", dev), ("test", test)):
         if share > 0 and not found[part]:
-            raise DataError(f"split: {part!r} stays empty ({len(ids)} units, share {share}); give more data or shares.")
+            raise DataError(
+                f"split: {part!r} stays empty ({len(ids)} units, share {share}); give more data or a larger share."
+            )
     return {part: np.array(sorted(rows), dtype=np.int64) for part, rows in found.items()}
 
 
@@ -163,5 +165,5 @@ def _together(ids: Sequence[str], group: Sequence[Any] | None) -> list[str]:
 
 
 def _common(labels: Sequence[Any]) -> str:
-    counts: Mapping[str, int] = {str(label): [str(each) for each in labels].count(str(label)) for label in labels}
+    counts = Counter(str(label) for label in labels)
     return max(sorted(counts), key=lambda label: counts[label])

@@ -68,6 +68,7 @@ class Study:
         """
         from novum import loop
 
+        plugins.refuse_within_worker()
         hypothesis = self._revised(hypothesis) if new else hypothesis
         recorded = self._recorded(hypothesis)
         if recorded is not None:
@@ -184,6 +185,7 @@ class Study:
         from novum import trials
         from novum.ledger import Ledger
 
+        plugins.refuse_within_worker()
         executor = self._start(arms)
         make(self.folder)
         with locked(self.folder), Ledger.open(self.folder) as ledger:

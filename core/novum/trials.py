@@ -22,8 +22,9 @@ ATTEMPTS = 3
 POINTS = 5
 """Curve points of a trial that serves a claim."""
 ENDED = ("done", "diverged", "failed")
-STOPPING = ("StudyError", "RegistrationError")
-"""Errors that say the study cannot go on here: the trial itself is not to blame, and returns to the plan."""
+STOPPING = ("StudyError", "RegistrationError", "InputError", "ConfigError", "DataError", "MismatchError", "PluginError")
+"""Errors that say the study cannot go on here, or that a person can mend (a file that is gone, a plugin that cannot be
+imported): the trial itself is not to blame, and returns to the plan."""
 
 
 def train(lab: Lab, trials: Sequence[Trial], points: int = POINTS) -> bool:

@@ -4,9 +4,8 @@ import dataclasses
 import json
 from typing import Any
 
-import pytest
-
 import novum
+import pytest
 from novum import ConfigError
 from novum.arm import Arm, canonical
 

@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 import novum
+import pytest
 from novum import ConfigError, DataError, NovumError
 from novum.arm import Arm
 from novum.claimfile import MAX_BYTES, load, load_all
@@ -137,7 +136,7 @@ def test_several_treatments_share_one_alpha_and_one_control(tmp_path: Path) -> N
 def test_one_of_several_treatments_must_be_named(tmp_path: Path) -> None:
     path = write(tmp_path, HEAD + '[treatments.linear]\nrecipe.schedule = "linear"\n' + BODY)
 
-    with pytest.raises(ConfigError, match="which treatment.*allowed: cosine, linear"):
+    with pytest.raises(ConfigError, match=r"which treatment.*allowed: cosine, linear"):
         load(path)
     with pytest.raises(ConfigError, match="'cosin'; did you mean 'cosine'"):
         load(path, "cosin")

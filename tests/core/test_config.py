@@ -4,10 +4,9 @@ from typing import Annotated, Any
 
 import pydantic
 import pytest
-from pydantic import Field
-
 from novum import Config, ConfigError
 from novum.config import parse
+from pydantic import Field
 
 
 class Inner(Config):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from novum.arm import canonical
 from novum.decide import decide
 from novum.errors import StudyError
@@ -39,7 +38,7 @@ def plan(
         "scope": "all",
         "keep": "first",
         "seeds": {"root": 0, "block": "0", "indices": list(range(n))},
-        "tasks": {name: each for name in tasks},
+        "tasks": dict.fromkeys(tasks, each),
     }
 
 

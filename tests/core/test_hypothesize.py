@@ -3,9 +3,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import pytest
-
 import novum
+import pytest
 from novum import Comparison, ConfigError, Hypothesis
 
 CONTROL = novum.arm(novum.task("gym", env="CartPole-v1"), novum.model("ppo"), budget="1000 steps")

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 import novum
+import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "novum"
@@ -73,7 +72,7 @@ NEVER: Mapping[str, tuple[str, ...]] = {
 }
 LATE: Mapping[str, tuple[str, ...]] = {
     # what                  is imported outside of functions by these alone, for its import is slow
-    "torch": (),
+    "torch": ("novum_vision.network", "novum_rl.network"),  # these two are themselves imported late
     "scipy": (),
     "safetensors": (),
     "timm": (),
@@ -89,6 +88,8 @@ LATE: Mapping[str, tuple[str, ...]] = {
     "typer": ("novum.cli",),
     "rich": ("novum.cli",),
     "numpy": ("novum.sources", "novum.episodes", *PLUGINS),
+    "novum_vision.network": (),
+    "novum_rl.network": (),
 }
 
 

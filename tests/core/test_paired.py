@@ -7,10 +7,9 @@ import math
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from novum.stats.paired import boundary, paired, pairs_needed
 from scipy.stats import t as student
 from scipy.stats import ttest_rel
-
-from novum.stats.paired import boundary, paired, pairs_needed
 
 SLEEP = (1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4)
 VALUES = st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10)), min_size=3, max_size=20)

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from novum import ConfigError, Recipe
 from novum.config import parse
 from novum.recipe import amount, units

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from novum.data import Undefined
 from novum.report import svg
 from novum.report.markup import element, joined
-from novum.report.text import measured, numbers, seconds, signed
+from novum.report.text import numbers, seconds, signed, won
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6)
 
@@ -67,11 +67,12 @@ def test_times_are_in_words_that_people_use() -> None:
     ]
 
 
-def test_where_a_trial_broke_no_number_of_the_look_counts() -> None:
-    broken = {"effect": {"undefined": "the experiment broke"}, "treatment": 0.63}
-
-    assert measured(broken, "treatment") == {"undefined": "the experiment broke"}
-    assert measured({"effect": 0.1, "treatment": 0.63}, "treatment") == 0.63
+def test_wins_are_undefined_where_a_pair_broke() -> None:
+    assert (
+        won({"effect": {"undefined": "the experiment broke"}, "wins": 2}, 3)
+        == "undefined, because the experiment broke"
+    )
+    assert won({"effect": 0.1, "wins": 2}, 3) == "2 of 3"
 
 
 @given(st.text(), st.text())

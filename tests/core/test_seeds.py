@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-
 from novum.seeds import Seed, installed, trial_seed
 
 ROOTS = st.integers(0, 2**63 - 1)

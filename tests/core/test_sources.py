@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
-
 from novum import ConfigError, DataError, Examples, Prediction, Seed, content_hash, split
 
 SIZES = st.integers(1, 30)

@@ -263,3 +263,15 @@ def test_checkpoints_and_small_networks_have_recipes_of_their_own() -> None:
 
     assert large.learning_rate == 5e-5 < small.learning_rate
     assert (large.batch_size, large.warmup, large.clip, large.schedule) == (16, 0.1, 1.0, "linear")
+
+
+def test_fingerprint_of_a_local_checkpoint_changes_with_any_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    model = Transformer(Transformer.Config(checkpoint=str(tmp_path)))
+    before = model.fingerprint()
+
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+
+    assert len(before) == 64
+    assert model.fingerprint() != before
+    assert Transformer(Transformer.Config()).fingerprint() == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 
 def main() -> None:
@@ -22,8 +23,9 @@ def main() -> None:
         app()
     except NovumError as error:
         if debug:
-            raise
-        _complain(str(error))
+            traceback.print_exc()
+        else:
+            _complain(str(error))
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         _complain("interrupted; nothing is lost: the same command goes on from here.", "")
@@ -33,11 +35,12 @@ def main() -> None:
         raise SystemExit(1) from None
     except Exception as error:
         if debug:
-            raise
-        _complain(
-            f"{type(error).__name__}: {error}\nThis is a fault of Novum's; the same command with --debug shows where. "
-            "What was recorded is safe."
-        )
+            traceback.print_exc()
+        else:
+            _complain(
+                f"{type(error).__name__}: {error}\nThis is a fault of Novum's; the same command with --debug shows "
+                "where. What was recorded is safe."
+            )
         raise SystemExit(1) from None
 
 

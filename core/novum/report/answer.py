@@ -10,6 +10,8 @@ from novum.report.cells import amount, badge, differences, facts, hint, listed, 
 from novum.report.markup import Content, Markup, element, joined
 
 SIDES = ("control", "treatment")
+BROKEN = ("failed", "unrun")
+"""States of a side that is no data: its pair is not drawn."""
 
 
 def answer(data: Mapping[str, Any]) -> Markup:
@@ -193,16 +195,18 @@ def _plots(data: Mapping[str, Any], name: str, found: Mapping[str, Any] | None) 
     figures = []
     for split, place in (("dev", data["evidence"]["dev"]), ("test", data["evidence"]["test"])):
         rows = [] if place is None else place.get(name, [])
-        if rows and all(row[side]["state"] != "failed" for row in rows for side in SIDES):
-            words = "Each seed on dev" if split == "dev" else "Each seed on new data"
-            figures.append(_figure(words, _legend(), svg.pairs(rows, metric, "dev" if split == "dev" else "new data")))
+        whole = [row for row in rows if all(row[side]["state"] not in BROKEN for side in SIDES)]
+        if whole:
+            seen = "dev" if split == "dev" else "new data"
+            note = "" if len(whole) == len(rows) else f"{len(rows) - len(whole)} broken pair(s) left out"
+            figures.append(_figure(f"Each seed on {seen}", _legend(), svg.pairs(whole, metric, seen), note))
     trained = {side: [row for row in data["trials"] if row["task"] == name and side in row["sides"]] for side in SIDES}
     series = {side: [svg.curve_of(row["curve"]) for row in rows] for side, rows in trained.items()}
     drawn = svg.curves(series, metric["name"], unit_word(task["control"]))
     if drawn is not None:
-        whole = max((len(curve) for found in series.values() for curve in found), default=0)
+        longest = max((len(curve) for found in series.values() for curve in found), default=0)
         broke = sum(
-            0 < len(svg.curve_of(row["curve"])) < whole
+            0 < len(svg.curve_of(row["curve"])) < longest
             for rows in trained.values()
             for row in rows
             if row["state"] in ("done", "diverged", "failed")
@@ -267,15 +271,15 @@ def _numbers(name: str, found: Mapping[str, Any], plan: Mapping[str, Any]) -> Ma
         return [title, *cells, element("span", why, class_="soft")]
 
     def each(key: str, *, plus: bool = False) -> list[Content]:
-        return [amount(text.measured(look, key), plus=plus) for look in looks]
+        return [amount(look[key], plus=plus) for look in looks]
 
     cost = found["cost"]
     spent = joined(
         text.seconds(cost["control"]), " → ", text.seconds(cost["treatment"]), " (ratio ", amount(cost["ratio"]), ")"
     )
     rows = [
-        row("Control", f"mean {found['metric']} over seeds", each("control")),
-        row("Treatment", f"mean {found['metric']} over seeds", each("treatment")),
+        row("Control", f"mean {found['metric']} over whole pairs", each("control")),
+        row("Treatment", f"mean {found['metric']} over whole pairs", each("treatment")),
         row("Effect", f"in {unit}; above zero: the treatment is better", each("effect", plus=True)),
         row(
             "Interval",

@@ -97,8 +97,8 @@ def verdict_table(record: Mapping[str, Any]) -> str:
                 element("td", cell)
                 for cell in (
                     task["metric"],
-                    amount(text.measured(task, "control")),
-                    amount(text.measured(task, "treatment")),
+                    amount(task["control"]),
+                    amount(task["treatment"]),
                     amount(task["effect"], plus=True),
                     amount(task["interval"]),
                     task["outcome"],

@@ -67,16 +67,9 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def measured(look: Mapping[str, Any], key: str) -> Any:
-    """A number of a verdict's look at a task; undefined throughout where a trial broke, which is no data."""
-    effect = look["effect"]
-    return effect if isinstance(effect, Mapping) else look[key]
-
-
 def won(look: Mapping[str, Any], pairs: int) -> str:
-    """In how many of the pairs the treatment was better."""
-    wins = measured(look, "wins")
-    return numbers(wins) if isinstance(wins, Mapping) else f"{wins} of {pairs}"
+    """In how many of the pairs the treatment was better; undefined where a pair broke, as its effect is."""
+    return numbers(look["effect"]) if isinstance(look["effect"], Mapping) else f"{look['wins']} of {pairs}"
 
 
 def verdict_rows(record: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -92,8 +85,8 @@ def verdict_rows(record: Mapping[str, Any]) -> list[dict[str, str]]:
                     "task": name,
                     "split": split,
                     "metric": task["metric"],
-                    "control": numbers(measured(seen, "control")),
-                    "treatment": numbers(measured(seen, "treatment")),
+                    "control": numbers(seen["control"]),
+                    "treatment": numbers(seen["treatment"]),
                     "effect": signed(seen["effect"]),
                     "interval": numbers(seen["interval"]),
                     "margin": numbers(task["margin"]),

@@ -5,6 +5,7 @@ A plan is plain JSON::
     arm          task, model, evaluator with every option; recipe with every value
     units        the budget in units of experience
     data         fingerprint of the data or environment
+    checkpoint   fingerprint of what the model reads beside its options, or ""
     code         of the runner and of each plugin: content hash of the sources, versions of what it requires
     device, precision
     start_from   the plan of the parent arm, or null
@@ -63,6 +64,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
         },
         "units": units(parts.recipe.budget, size),
         "data": parts.task.fingerprint(),
+        "checkpoint": parts.model.fingerprint(),
         "code": code(arm["task"]["plugin"], arm["model"]["plugin"], evaluator, parts.recipe),
         "device": kind,
         "precision": precision,

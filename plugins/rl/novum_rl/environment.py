@@ -176,7 +176,7 @@ def _near(name: str, allowed: Collection[str]) -> str:
     lower = {each.lower(): each for each in sorted(allowed)}
     found = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
     if found:
-        return f"did you mean {' or '.join(repr(lower[each]) for each in found)}?"
+        return f"did you mean {' or '.join(repr(lower[each]) for each in found)}"
     return f"allowed: {', '.join(sorted(allowed)) or 'none'}"
 
 

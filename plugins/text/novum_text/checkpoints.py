@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,19 @@ def tokens(checkpoint: str, revision: str, max_length: int) -> Tokens:
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     padding = next(int(each) for each in ids if each is not None)
     return Tokens(backend.to_str(), min(max_length, limit), padding)
+
+
+def fingerprint(checkpoint: str) -> str:
+    """SHA-256 over names and contents of a local checkpoint's files; empty for anything that is no folder."""
+    folder = Path(checkpoint)
+    if not checkpoint or not folder.is_dir():
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def network(checkpoint: str, revision: str, classes: Sequence[str], padding: int) -> nn.Module:

@@ -86,6 +86,12 @@ class Transformer(Model):
             clip=1.0,
         )
 
+    def fingerprint(self) -> str:
+        """SHA-256 over the files of a local checkpoint; empty for a name on the hub (its `revision` says which) and
+        for a network from nothing.
+        """
+        return checkpoints.fingerprint(self.config.checkpoint)
+
     def prepare(self, signature: Signature, train: Source) -> Tokens:
         """The checkpoint's own tokenizer, or one fitted on the texts of `train`.
 

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import novum
+import pytest
+from novum import ConfigError, Hypothesis, plugins
+from novum.loop import Goal, Seen
+from novum.stats.paired import pairs_needed
+
+BASE = novum.arm("images", "resnet", budget="3 epochs")
+FREE = novum.arm("gym", "ppo", budget="1_000 steps")
+
+
+def seen(*history: tuple[Hypothesis, dict[str, Any] | None]) -> Seen:
+    rows = [(claim.to_json() | {"id": claim.id, "fingerprint": claim.fingerprint}, told) for claim, told in history]
+    return Seen(Goal("g", {}), {}, {}, tuple(rows))
+
+
+def claim(**parts: Any) -> Hypothesis:
+    tasks = {"a": (BASE, BASE.but(clip=1.0)), "b": (FREE, FREE.but(clip=1.0))}
+    written = {"tasks": tasks, "max_seeds": 5, "minimum_effect": 0.02}
+    return Hypothesis("clipping helps.", **(written | parts))
+
+
+def told(margin: float = 0.02, deviation: float = 0.05, effect: Any = 0.05, **outcomes: str) -> dict[str, Any]:
+    each = {"effect": effect, "deviation": deviation, "interval": [0.0, 0.1], "margin": margin}
+    return {"tasks": {name: each | {"outcome": outcome} for name, outcome in outcomes.items()}}
+
+
+def follow_up(*history: tuple[Hypothesis, dict[str, Any] | None]) -> Hypothesis | None:
+    proposed: Hypothesis | None = plugins.create("proposer", "follow-up", {}).propose(seen(*history))
+    return proposed
+
+
+def test_nothing_follows_from_nothing() -> None:
+    assert follow_up() is None
+    assert follow_up((claim(), None)) is None
+
+
+def test_an_undecided_task_is_asked_again_with_the_seeds_that_would_decide_it() -> None:
+    last = claim()
+
+    found = follow_up((last, told(a="inconclusive", b="supported")))
+
+    assert found is not None
+    assert list(found.tasks) == ["a"]
+    assert found.max_seeds == pairs_needed(0.05, 0.05, 0.02, 0.05)
+    assert (found.claim, found.parent, found.rests_on) == (last.claim, last.id, (last.id,))
+    assert found.tasks["a"] == last.tasks["a"]
+
+
+def test_more_seeds_are_always_more_than_before() -> None:
+    found = follow_up((claim(max_seeds=40), told(a="inconclusive", b="inconclusive")))
+
+    assert found is not None
+    assert found.max_seeds == 41
+
+
+def test_an_effect_too_near_the_margin_is_left_alone() -> None:
+    assert follow_up((claim(), told(effect=0.021, a="inconclusive", b="refuted"))) is None
+    assert follow_up((claim(), told(effect={"undefined": "it broke"}, a="inconclusive", b="refuted"))) is None
+
+
+def test_a_claim_that_held_in_part_is_narrowed_to_where_it_held() -> None:
+    found = follow_up((claim(), told(a="supported", b="refuted")))
+
+    assert found is not None
+    assert (found.claim, list(found.tasks), found.max_seeds) == ("clipping helps: on a", ["a"], 5)
+    assert found.tasks["a"].minimum_effect == 0.02
+
+
+def test_a_claim_that_held_everywhere_is_asked_at_twice_the_experience() -> None:
+    found = follow_up((claim(), told(a="supported", b="supported")))
+
+    assert found is not None
+    assert found.claim.endswith("still so with twice the experience")
+    budgets = [arm.recipe["budget"] for task in found.tasks.values() for arm in (task.control, task.treatment)]
+    assert budgets == ["6 epochs", "6 epochs", "2000 steps", "2000 steps"]
+
+
+def test_a_budget_that_nobody_wrote_is_not_doubled() -> None:
+    plain = novum.arm("images", "resnet")
+
+    last = claim(tasks={"a": (plain, plain.but(clip=1.0))})
+
+    assert follow_up((last, told(a="supported"))) is None
+
+
+@pytest.mark.parametrize("outcome", ["refuted", "equivalent", "invalid"])
+def test_nothing_follows_from_a_claim_that_failed_everywhere(outcome: str) -> None:
+    assert follow_up((claim(), told(a=outcome, b=outcome))) is None
+
+
+def test_what_was_registered_before_is_not_proposed_again() -> None:
+    last = claim()
+    proposed = follow_up((last, told(a="supported", b="refuted")))
+    assert proposed is not None
+
+    assert follow_up((proposed, None), (last, told(a="supported", b="refuted"))) is None
+
+
+# --------------------------------------------------------------------------------------------------------- declared
+
+CLAIM = """
+claim = "x"
+[treatments.one]
+recipe.clip = 1.0
+[treatments.two]
+recipe.clip = 2.0
+[tasks.digits]
+task = { plugin = "images" }
+model = { plugin = "resnet" }
+"""
+
+
+def test_declared_treatments_come_in_order_each_once(tmp_path: Path) -> None:
+    path = tmp_path / "claim.toml"
+    path.write_text(CLAIM)
+    proposer = plugins.create("proposer", "declared", {"claim": str(path)})
+
+    found = [proposer.propose(seen()) for _ in range(3)]
+
+    assert [each.name if each else None for each in found] == ["one", "two", None]
+
+
+def test_declared_treatments_that_were_registered_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "claim.toml"
+    path.write_text(CLAIM)
+    first = novum.load(path, "one")
+
+    found = plugins.create("proposer", "declared", {"claim": str(path)}).propose(seen((first, None)))
+
+    assert found.name == "two"
+
+
+def test_a_declared_proposer_needs_a_claim_file() -> None:
+    with pytest.raises(ConfigError, match="option 'claim' is required"):
+        plugins.create("proposer", "declared", {})
