@@ -42,12 +42,17 @@ def arm(toy: Any) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def claim(arm: Any) -> Callable[..., Any]:
-    """Makes a claim that the toy supports: learning beats next to none. `treatment` and others replace its parts."""
+    """Makes a claim that the toy supports: seeing the inputs beats not seeing them. Its parts can be replaced."""
     import novum
 
-    def make(sentence: str = "learning helps", **parts: Any) -> novum.Hypothesis:
+    def make(sentence: str = "seeing helps", **parts: Any) -> novum.Hypothesis:
         base = arm(task={"size": 60, "noise": 0.4}, model={"spread": 0.0, "dropout": 0.5})
-        written = {"control": base.but(learning_rate=1e-9), "treatment": base, "max_seeds": 3, "minimum_effect": 0.02}
+        written = {
+            "control": base.but(model=base.model.but(blind=True)),
+            "treatment": base,
+            "max_seeds": 3,
+            "minimum_effect": 0.02,
+        }
         return novum.Hypothesis(sentence, **(written | parts))
 
     return make

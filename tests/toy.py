@@ -86,7 +86,9 @@ class Centre(Preparation):
 Mode = Literal[
     "",
     "nan",
+    "nan-now",
     "raise",
+    "recipe-test",
     "prepare-dev",
     "build-dev",
     "build-test",
@@ -107,6 +109,8 @@ class Linear(Model):
         """Share of the inputs that are dropped in training."""
         silent: bool = False
         """Answer without probabilities, so that the calibration error is undefined."""
+        blind: bool = False
+        """See nothing of the inputs, so that only the share of the classes can be learned."""
         mode: Mode = ""
         """How to misbehave."""
 
@@ -114,7 +118,12 @@ class Linear(Model):
     inputs = ("vector",)
     outputs = ("classes",)
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self._batches = 0  # a rehearsal takes two, so that it does not see the third go wrong
+
     def recipe(self, signature: Signature) -> Recipe:
+        self._misbehave("recipe")
         return Recipe(budget="2 epochs", batch_size=10, optimizer="sgd", learning_rate=0.1)
 
     def prepare(self, signature: Signature, train: Source) -> Preparation:
@@ -142,12 +151,17 @@ class Linear(Model):
         if self.config.mode == "raise":
             raise ValueError("this model is broken")
         SEEN.append(batch.ids)
-        factor = float("nan") if self.config.mode == "nan" and len(SEEN) > 2 else 1.0
-        yield Loss(lambda net, x, y: factor * cross_entropy(net(x), y), (batch.inputs, batch.targets))
+        self._batches += 1
+        bad = self.config.mode == "nan-now" or (self.config.mode == "nan" and self._batches > 2)
+        factor = float("nan") if bad else 1.0
+        yield Loss(lambda net, x, y: factor * cross_entropy(net(self._see(x)), y), (batch.inputs, batch.targets))
 
     def act(self, net: nn.Module, inputs: Any, explore: bool) -> Prediction:
-        shares = net(inputs).softmax(-1)
+        shares = net(self._see(inputs)).softmax(-1)
         return Prediction(shares.argmax(-1), None if self.config.silent else shares)
+
+    def _see(self, inputs: Any) -> Any:
+        return 0 * inputs if self.config.blind else inputs
 
     def _misbehave(self, where: str) -> None:
         """Open a split that is closed to training."""

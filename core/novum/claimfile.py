@@ -100,7 +100,7 @@ def load_all(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Hypothesi
     """
     data = read(Path(path))
     for override in overrides:
-        _override(data, override)
+        put(data, override)
     return hypotheses(data, str(path))
 
 
@@ -210,7 +210,8 @@ def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:
             )
 
 
-def _override(data: dict[str, Any], text: str) -> None:
+def put(data: dict[str, Any], text: str) -> None:
+    """Put what "tasks.digits.recipe.clip=1.0" says into nested tables. Raises ConfigError where it says no place."""
     path, equals, value = text.partition("=")
     parts = path.strip().split(".")
     if not equals or not all(parts):

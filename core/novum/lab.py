@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,34 @@ class Listener:
 
     def ended(self) -> None:
         """No more trials of this experiment."""
+
+
+class Lines(Listener):
+    """Tells progress on standard error, a sentence a line: what a script, a notebook or a prompt hears."""
+
+    def __init__(self) -> None:
+        self._total = self._done = self._told = 0
+
+    def act(self, number: int, name: str, sentence: str) -> None:
+        self.say(f"{number} {name}: {sentence}")
+
+    def say(self, sentence: str) -> None:
+        sys.stderr.write(f"novum: {sentence}\n")
+        sys.stderr.flush()
+
+    def planned(self, total: int, done: int, workers: int) -> None:
+        self._total, self._done, self._told = total, done, 10 * done // total
+
+    def trial(self, task: str, arm: str, index: int, state: str, metrics: Mapping[str, Any]) -> None:
+        if state == "lost":
+            self.say(f"the process of {task}, {arm}, seed {index} was lost; the trial is tried again on the same seed.")
+            return
+        if state != "done":
+            self.say(f"{task}, {arm}, seed {index}: {state}.")
+        self._done += 1
+        if 10 * self._done // self._total > self._told:  # at each tenth of the whole
+            self._told = 10 * self._done // self._total
+            self.say(f"{self._done} of {self._total} trials done.")
 
 
 @dataclass

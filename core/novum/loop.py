@@ -89,12 +89,13 @@ def resume(hypothesis: Hypothesis, lab: Lab) -> Verdict | None:
 
 
 def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
-    """Record a verdict, and let go of the weights that it no longer needs."""
+    """Let go of the weights that a verdict no longer needs, and record it: last, so that a crash leaves nothing undone
+    that the same command would not do again.
+    """
     from novum import trials
 
-    validation.record(lab, verdict)
     trials.forget(lab, list(plan.trials()), plan.record["keep"])
-    return verdict
+    return validation.record(lab, verdict)
 
 
 # ---------------------------------------------------------------------------------------------------- the first act
@@ -127,12 +128,23 @@ def observation_key(plan: Mapping[str, Any]) -> str:
 
 
 def history(ledger: Ledger) -> tuple[tuple[Mapping[str, Any], Mapping[str, Any] | None], ...]:
-    """Every registered hypothesis with its verdict, or None where there is none yet, oldest first."""
+    """Every registered hypothesis with its verdict, or None where there is none yet, oldest first.
+
+    A verdict comes without the numbers that were measured on `test` (design law 5); its outcomes stay.
+    """
     found = []
     for row in ledger.hypotheses():
         text = ledger.verdict(row["id"])
-        found.append((row, None if text is None else json.loads(text)))
+        found.append((row, None if text is None else _sealed(json.loads(text))))
     return tuple(found)
+
+
+def _sealed(verdict: dict[str, Any]) -> dict[str, Any]:
+    if verdict["new_data"] == "closed":
+        return verdict
+    own = ("new_data", "reasons")
+    tasks = {name: {part: task[part] for part in task if part not in own} for name, task in verdict["tasks"].items()}
+    return {part: verdict[part] for part in verdict if part not in ("effect", "interval")} | {"tasks": tasks}
 
 
 # ------------------------------------------------------------------------------------------------ registering a plan

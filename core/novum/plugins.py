@@ -73,14 +73,18 @@ class NestedStudyError(StudyError):
 
 def listings(kind: str | None = None) -> list[Listing]:
     """All installed plugins of one kind or of every kind, sorted by kind and name; imports none of them."""
-    found = []
-    for each, namespace in NAMESPACES.items():
-        if kind is None or each == kind:
-            for point in importlib.metadata.entry_points(group=namespace):
-                dist = point.dist
-                name, version = (dist.name, dist.version) if dist is not None else ("unknown", "unknown")
-                found.append(Listing(each, point.name, point.value, name, version))
-    return sorted(set(found), key=lambda one: (one.kind, one.name, one.distribution))
+    kinds = sorted(NAMESPACES) if kind is None else [each for each in NAMESPACES if each == kind]
+    return [one for each in kinds for one in _installed(each, tuple(sys.path))]
+
+
+@functools.cache  # reading the metadata of every distribution takes 10 ms and more, and a trial asks several times
+def _installed(kind: str, path: tuple[str, ...]) -> tuple[Listing, ...]:
+    found = set()
+    for point in importlib.metadata.entry_points(group=NAMESPACES[kind]):
+        dist = point.dist
+        name, version = (dist.name, dist.version) if dist is not None else ("unknown", "unknown")
+        found.add(Listing(kind, point.name, point.value, name, version))
+    return tuple(sorted(found, key=lambda one: (one.name, one.distribution)))
 
 
 def names(kind: str) -> list[str]:

@@ -13,7 +13,7 @@ from novum import plugins
 from novum.arm import Arm
 from novum.errors import StudyError
 from novum.hypothesize import Hypothesis
-from novum.lab import Lab, Listener, local_code
+from novum.lab import Lab, Lines, Listener, local_code
 from novum.recipe import Recipe
 from novum.run import Run
 
@@ -47,14 +47,15 @@ class Study:
     ) -> None:
         """folder: default $NOVUM_STUDY, else ./novum-study. executor: "local" (a process per trial) or "inline".
 
-        workers: trials at a time; default as many as cores, or GPUs. debug: errors of inline trials are raised where
-        they happen.
+        workers: trials at a time; default as many as cores, or GPUs. listener: who hears of progress; default: lines
+        on standard error (`novum.lab.Listener()` is silent). debug: errors of inline trials are raised where they
+        happen.
         """
         self.folder = Path(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER).resolve()
         self._executor_name = executor
         self._workers = workers
         self._tracker = tracker
-        self._listener = listener if listener is not None else Listener()
+        self._listener = listener if listener is not None else Lines()
         self._debug = debug
         self._executor: Executor | None = None
 
@@ -72,6 +73,7 @@ class Study:
         hypothesis = self._revised(hypothesis) if new else hypothesis
         recorded = self._recorded(hypothesis)
         if recorded is not None:
+            self._listener.say(f"{recorded.hypothesis} has its verdict already; nothing is run again.")
             return recorded
         with self._working(*_arms(hypothesis)) as lab:
             verdict = loop.resume(hypothesis, lab) or loop.cycle(loop.Goal.of(hypothesis), lab, lambda seen: hypothesis)

@@ -184,9 +184,9 @@ def keep(ledger: Ledger, key: str, attempt: int, value: Mapping[str, Any]) -> st
         for split, each in value["scores"].items()
     }
     state: Literal["done", "diverged"] = "done" if plain.get("diverged") is None else "diverged"
-    ledger.finish(key, attempt, state, plain, scores)
-    if plain.get("weights"):
+    if plain.get("weights"):  # noted first: a crash in between leaves no folder that the record does not know
         ledger.keep_weights(plain["weights"], plain["bytes"], key)
+    ledger.finish(key, attempt, state, plain, scores)
     return state
 
 
@@ -213,6 +213,7 @@ def weights(lab: Lab, trial: Trial) -> str:
     assert row is not None and row["result"] is not None, f"{trial.key} was asked for its weights before it was trained"
     digest = str(row["result"]["weights"])
     if not (lab.folder / "weights" / digest).is_dir():
+        lab.ledger.drop_weights(digest)  # they are gone: only so does the record tell that they came back
         again = lab.one("train", train_job(lab, trial, 1).payload, _title(trial))
         lab.ledger.keep_weights(again["weights"], again["bytes"], trial.key)
         if again["weights"] != digest:

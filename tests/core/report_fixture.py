@@ -69,6 +69,7 @@ def resolved(name: str, schedule: str, pretrained: bool = False) -> dict[str, An
         "arm": {"task": asked, "model": learner, "evaluator": {"plugin": judge}, "recipe": recipe},
         "units": units,
         "data": "da7a" * 8,
+        "checkpoint": "",
         "code": code(f"novum-{name}"),
         "device": "cpu",
         "precision": "fp32",

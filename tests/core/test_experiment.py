@@ -24,7 +24,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def plan(arm: str, start: dict[str, Any] | None = None, code: str = "1") -> dict[str, Any]:
-    fixed = {"units": 100, "data": "d", "device": "cpu", "precision": "fp32"}
+    fixed = {"units": 100, "data": "d", "checkpoint": "", "device": "cpu", "precision": "fp32"}
     return {"arm": {"name": arm}, "code": {"runner": code}, "start_from": start, **fixed}
 
 
@@ -34,7 +34,7 @@ def resolved(plan: dict[str, Any], *metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def claim(**parts: Any) -> Hypothesis:
-    written = {"max_seeds": 3, "minimum_effect": 0.05, "tasks": {"digits": (BASE, BASE.but(clip=1.0))}}
+    written: dict[str, Any] = {"max_seeds": 3, "minimum_effect": 0.05, "tasks": {"digits": (BASE, BASE.but(clip=1.0))}}
     return Hypothesis("clipping helps", **(written | parts))
 
 
@@ -142,7 +142,7 @@ def test_a_treatment_seen_with_other_code_was_seen(ledger: Ledger) -> None:
     for trial in designed(ledger).trials():
         record(ledger, trial)
 
-    edited = {side: resolved(plan(side, code="2")) for side in ("control", "treatment")}
+    edited: Any = {side: resolved(plan(side, code="2")) for side in ("control", "treatment")}
 
     assert designed(ledger, **edited).record["seeds"]["block"] == "1"
 

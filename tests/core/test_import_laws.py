@@ -197,8 +197,8 @@ def test_a_plugin_imports_only_public_names_of_novum_and_its_contract_kit(packag
                 wrong += [each for each in names if within(each, "novum") and each not in ("novum", "novum.testing")]
             elif isinstance(node, ast.ImportFrom) and node.module == "novum":
                 wrong += [alias.name for alias in node.names if alias.name not in (*novum.__all__, "testing")]
-            elif isinstance(node, ast.ImportFrom) and within(node.module or "", "novum"):
-                wrong += [node.module] if node.module != "novum.testing" else []
+            elif isinstance(node, ast.ImportFrom) and node.module != "novum.testing":
+                wrong += [each for each in (node.module or "",) if within(each, "novum")]
 
     assert wrong == []
 

@@ -203,7 +203,7 @@ def test_a_worker_receives_the_class_from_its_file(script: Any) -> None:
     [
         ("class Idea:\n    colour = 'green'\n", "changed while the study ran"),
         (None, "cannot be imported by a worker: ZeroDivisionError"),
-        ("", "no longer defines Idea"),
+        ("", "does not define Idea"),
     ],
 )
 def test_a_worker_refuses_a_file_that_is_not_what_it_was(

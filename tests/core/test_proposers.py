@@ -20,7 +20,7 @@ def seen(*history: tuple[Hypothesis, dict[str, Any] | None]) -> Seen:
 
 def claim(**parts: Any) -> Hypothesis:
     tasks = {"a": (BASE, BASE.but(clip=1.0)), "b": (FREE, FREE.but(clip=1.0))}
-    written = {"tasks": tasks, "max_seeds": 5, "minimum_effect": 0.02}
+    written: dict[str, Any] = {"tasks": tasks, "max_seeds": 5, "minimum_effect": 0.02}
     return Hypothesis("clipping helps.", **(written | parts))
 
 

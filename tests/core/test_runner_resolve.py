@@ -18,7 +18,7 @@ def test_nothing_is_left_to_defaults(arm: Any) -> None:
     plan = resolve(arm(budget="3 epochs").to_json())
 
     assert plan["arm"]["task"] == {"plugin": "local:Blobs", "size": 40, "noise": 0.5}
-    assert set(plan["arm"]["model"]) == {"plugin", "note", "spread", "dropout", "silent", "mode"}
+    assert set(plan["arm"]["model"]) == {"plugin", "note", "spread", "dropout", "silent", "blind", "mode"}
     assert plan["arm"]["evaluator"] == {"plugin": "classification"}
     assert set(plan["arm"]["recipe"]) == set(Recipe.model_fields)
     assert (plan["units"], plan["data"], plan["start_from"]) == (120, "blobs-40-0.5", None)

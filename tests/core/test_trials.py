@@ -198,7 +198,7 @@ def test_a_diverged_trial_is_an_outcome(lab: Lab, arm: Any, toy: Any) -> None:
 
 def test_code_that_changed_since_it_was_planned_stops_the_study_and_blames_no_trial(lab: Lab, arm: Any) -> None:
     (trial,) = planned(arm())
-    trial.plan["code"]["torch"] = "0.0"  # type: ignore[index]
+    trial.plan["code"]["torch"] = "0.0"
 
     with pytest.raises(StudyError, match="registered with other code"):
         train(lab, [trial])

@@ -292,18 +292,18 @@ def _any_model(plugins: Any, task: Any) -> str:
 
 def parse_arm(words: list[str]) -> Arm:
     """An arm from KEY=VALUE words. Raises ConfigError for a word that is no such pair, or an unknown key."""
-    from novum.claimfile import value_of
+    from novum.claimfile import put, value_of
 
     parts: dict[str, dict[str, Any]] = {"task": {}, "model": {}, "evaluator": {}, "recipe": {}}
     for word in words:
         key, equals, value = word.partition("=")
-        kind, dot, option = key.partition(".")
+        kind, dot, _ = key.partition(".")
         if not equals:
             raise ConfigError(
                 f"{word!r}: write KEY=VALUE, such as task=gym, task.env=CartPole-v1 or budget='6 epochs'."
             )
         if dot and kind in parts:
-            parts[kind][option] = value_of(value)
+            put(parts, word)
         elif kind in ("task", "model", "evaluator"):
             parts[kind]["plugin"] = value
         elif key in Recipe.model_fields:
@@ -314,8 +314,9 @@ def parse_arm(words: list[str]) -> Arm:
     for kind in ("task", "model"):
         if "plugin" not in parts[kind]:
             raise ConfigError(f"no {kind} is named; add {kind}=NAME (`novum plugins list --kind {kind}` shows them).")
-    evaluator = parts["evaluator"] if "plugin" in parts["evaluator"] else None
-    return Arm.from_json({**parts, "evaluator": evaluator, "start_from": None})
+    if parts["evaluator"] and "plugin" not in parts["evaluator"]:
+        raise ConfigError(f"evaluator options {parts['evaluator']!r}, but no evaluator is named; add evaluator=NAME.")
+    return Arm.from_json({**parts, "evaluator": parts["evaluator"] or None, "start_from": None})
 
 
 record.add(app)

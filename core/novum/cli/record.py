@@ -142,7 +142,9 @@ def logs(
     """What a trial printed, and why it broke if it did."""
     opened = Study(study)
     with opened.reading() as ledger:
-        found = [row for row in ledger.trials() if row["key"].startswith(trial)]
+        matching = [row for row in ledger.trials() if row["key"].startswith(trial)]
+    # a trial that was also scored on test has a second row, KEY-test, which has to be named in full
+    found = [row for row in matching if row["kind"] == "train"] or matching
     if len(found) != 1:
         some = ", ".join(row["key"][:12] for row in found[:5])
         raise StudyError(

@@ -56,10 +56,11 @@ class Terminal(Listener):
 
     def observed(self, task: str, record: Mapping[str, Any]) -> None:
         facts = {fact["id"]: fact for fact in record["facts"]}
-        told = [f"{_amount(fact['value'])} {fact['unit']} ({fact['about'].rstrip('.')})" for fact in _telling(facts)]
+        told = [f"{_lower(fact['about'].rstrip('.'))}: {_amount(fact['value'])}" for fact in _telling(facts)]
         scale = record["scale"]
         ends = (
-            f"chance is {show(scale['chance'])} and the reference {show(scale['reference'])} {scale['metric']}"
+            f"on {scale['metric']}, chance scores {show(scale['chance'])} (its 0) and the reference "
+            f"{show(scale['reference'])} (its 1)"
             if scale
             else "it states no scale"
         )
@@ -159,6 +160,10 @@ def _telling(facts: Mapping[str, Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return list(unique.values())[:3]
 
 
+def _lower(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
+
+
 def _amount(value: Any) -> str:
     return show(value) if isinstance(value, float | Mapping) else str(value)
 
@@ -190,7 +195,7 @@ def print_verdict(console: Console, record: Mapping[str, Any], claim: str) -> No
             show(task["treatment"]),
             "undefined" if isinstance(task["effect"], Mapping) else f"{task['effect']:+.3g}",
             between,
-            badge(task["outcome"]),
+            badge(task["outcome"]) + (" on dev" if task["outcome"] == "supported" and task["new_data"] is None else ""),
             times + ratio,
         )
     console.print()

@@ -70,10 +70,13 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     scratch = Path(tempfile.mkdtemp(prefix="novum-preflight-"))
     try:
+        line = [plan]
+        while line[-1]["start_from"] is not None:
+            line.append(line[-1]["start_from"])
+        speed: dict[str, Any] = {}
         start = None
-        if plan["start_from"] is not None:
-            _, start = _rehearse(plan["start_from"], None, scratch)
-        speed, _ = _rehearse(plan, start, scratch)
+        for each in reversed(line):
+            speed, start = _rehearse(each, start, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return speed | {"seconds": time.perf_counter() - began}

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from novum import plugins
+from novum.config import parse
 from novum.data import Batch, Prediction, Signature
 from novum.errors import MismatchError
 from novum.model import Preparation
 from novum.recipe import Recipe
+from novum.task import Split, only
 
 if TYPE_CHECKING:
     import torch
@@ -41,11 +43,10 @@ class Parts:
         task: Task = _create("task", arm["task"])
         model: Model = _create("model", arm["model"])
         evaluator: Evaluator = _create("evaluator", arm.get("evaluator") or {"plugin": task.evaluator})
-        signature = task.signature()
-        _check_fit(arm, type(model), evaluator, signature)
-        from novum.config import parse
-
-        defaults = model.recipe(signature).model_dump()
+        with only(Split.TRAIN):
+            signature = task.signature()
+            _check_fit(arm, type(model), evaluator, signature)
+            defaults = model.recipe(signature).model_dump()
         recipe = parse(Recipe, defaults | dict(arm["recipe"]), "recipe")
         return cls(task, model, evaluator, recipe, signature)
 
