@@ -17,6 +17,31 @@ os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
 settings.register_profile("novum", max_examples=25, deadline=None, derandomize=True, database=None)
 settings.load_profile("novum")
 
+SKIPS = (
+    "NOVUM_DATA",  # the folder of real data sets is not there
+    "root may write anywhere",
+    "looks at processes through Linux's /proc",
+)
+"""Why a test may be skipped: its reason holds one of these. Any other skip is a failure."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Turn a skip whose reason is not on the list into a failure."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and not any(each in str(report.longrepr) for each in SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"skipped for a reason that tests/conftest.py does not list: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _adoptions_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class that one test hands in is no plugin of the next."""
+    from novum import plugins
+
+    monkeypatch.setattr(plugins, "_adopted", dict(plugins._adopted))
+
 
 @pytest.fixture(scope="session")
 def toy() -> Any:
