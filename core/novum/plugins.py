@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
@@ -141,9 +142,12 @@ def adopt(kind: str, cls: type[Any]) -> str:
 
     A class from a .py file travels to workers as file, name and hash; one from a notebook cell stays here.
     """
+    name = LOCAL + cls.__name__
+    if (kind, name) in _adopted and _adopted[kind, name][0] is cls:
+        return name
     try:
         file = inspect.getsourcefile(cls)
-    except TypeError:
+    except (OSError, TypeError):  # the class of a notebook cell or a prompt
         file = None
     if file is not None and (not Path(file).is_file() or "<locals>" in cls.__qualname__):
         file = None
@@ -152,12 +156,8 @@ def adopt(kind: str, cls: type[Any]) -> str:
     else:
         try:
             digest = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
-        except (
-            OSError,
-            TypeError,
-        ):  # a prompt keeps no source; the class is then only as stable as this process
-            digest = hashlib.sha256(f"{cls.__qualname__}@{id(cls)}".encode()).hexdigest()
-    name = LOCAL + cls.__name__
+        except (OSError, TypeError):  # what cannot be read equals nothing else: no trial of another class is its own
+            digest = os.urandom(32).hex()
     _adopted[kind, name] = (
         cls,
         LocalCode(name, cls.__qualname__, file and str(Path(file).resolve()), digest),

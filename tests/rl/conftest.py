@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -19,8 +19,12 @@ from torch import nn
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
+def one_thread_and_every_warning() -> Iterator[None]:
     torch.set_num_threads(1)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # else a warning that torch gives once fails only the first test that earns it
+    yield
+    torch.set_warn_always(always)
 
 
 @pytest.fixture
@@ -74,7 +78,7 @@ def train(task: Gym, model: PPO, root: int, **recipe: Any) -> tuple[Played, list
                 nn.utils.clip_grad_norm_(net.parameters(), chosen.clip)
                 optimizer.step()
                 optimizer.zero_grad()
-                losses.append(float(value))
+                losses.append(float(value.detach()))
             used += batch.units
     return act, losses
 

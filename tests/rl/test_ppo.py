@@ -257,12 +257,12 @@ def test_a_ratio_beyond_the_clip_range_gains_nothing_and_still_costs() -> None:
 def test_a_kl_limit_leaves_the_rollout_early(gym: Any, ppo: Any, rollout: Any) -> None:
     model = ppo(epochs=10, minibatch=64, target_kl=0.01)
     net, batch = rollout(gym(), model, 0, batch_size=64)
-    still = len(list(model.losses(net, batch)))
     yielded = 0
 
-    for _ in model.losses(net, batch):
-        yielded += 1
-        with torch.no_grad():
+    with torch.no_grad():
+        still = len(list(model.losses(net, batch)))
+        for _ in model.losses(net, batch):
+            yielded += 1
             net.policy[-1].weight.add_(torch.randn_like(net.policy[-1].weight))
 
     assert still == 10

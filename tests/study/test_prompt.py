@@ -12,7 +12,8 @@ import pytest
 COMMANDS = """
 import novum
 study = novum.Study("study")
-base = novum.arm(novum.task("text-classification", data="pets.csv"), novum.model("bag", buckets=512), budget="64 samples")
+pets = novum.task("text-classification", data="pets.csv")
+base = novum.arm(pets, novum.model("bag", buckets=512), budget="64 samples")
 study.train(base).metrics["accuracy"] > 0
 claim = novum.Hypothesis("more helps", control=base, treatment=base.but(budget="128 samples"), max_seeds=3)
 result = study.run(claim)
@@ -31,7 +32,7 @@ def test_what_a_script_may_do_can_be_typed_at_a_prompt(
 
     assert said.code == 0
     assert "Error" not in said.err, said.err
-    assert [line for line in said.out.splitlines() if line.startswith("outcome ")][0].endswith(" 7")
+    assert next(line for line in said.out.splitlines() if line.startswith("outcome ")).endswith(" 7")
     assert ("True" in said.out.splitlines()) == ("-i" in how)
 
 

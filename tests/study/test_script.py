@@ -28,6 +28,7 @@ print("answers", tuple(answer.value.shape), type(run.load()).__name__, run.class
 claim = novum.Hypothesis("cosine beats constant", control=base.but(schedule="constant"),
                          treatment=base.but(schedule="cosine"), minimum_effect=0.01, max_seeds=3)
 result = study.run(claim)
+print("id", result.hypothesis)
 print("outcome", result.outcome, result.tasks["digits"].outcome)
 print("numbers", result.effect, result.interval, sorted(result.cost))
 frame = study.trials()
@@ -82,7 +83,7 @@ def test_an_unguarded_script_trains_claims_and_reads_its_study(script: Any, tmp_
     said = script(SCRIPT)
 
     told = dict(line.split(" ", 1) for line in said.out.splitlines())
-    outcome = novum.Study(tmp_path / "studies" / "schedule").verdict("h-").outcome
+    outcome = novum.Study(tmp_path / "studies" / "schedule").verdict(told["id"]).outcome
     assert said.code == 0, said.err
     assert told["accuracy"].endswith("points 10 seed 0")
     assert told["answers"] == "(2,) Network 0"

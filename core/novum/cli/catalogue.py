@@ -67,7 +67,8 @@ def describe(
         return
     for each in kinds:
         cls = registry.load(each, name)
-        console.print(f"[bold]{each} {escape(name)}[/]  {escape((cls.__doc__ or '').strip().splitlines()[0])}")
+        about = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+        console.print(f"[bold]{each} {escape(name)}[/]  {escape(about)}")
         rows = [
             {
                 "option": option,

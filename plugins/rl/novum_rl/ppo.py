@@ -53,7 +53,11 @@ class PPO(novum.Model):
     outputs = ("actions", "controls")
 
     def recipe(self, signature: Signature) -> Recipe:
-        """Rollouts of 256 steps, Adam, a learning rate falling to zero."""
+        """Rollouts of 256 steps, Adam, a learning rate falling to zero.
+
+        With these, 55 of 58 seeds reached a mean return of 450 on CartPole-v1's dev and test episodes; the other
+        three ended between 119 and 240.
+        """
         return Recipe(
             budget="60_000 steps",
             batch_size=256,
