@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +72,22 @@ def cycle(goal: Goal, lab: Lab, propose: Propose) -> Verdict | None:
     return finish(lab, plan, validation.validate(lab, plan, evidence))
 
 
+def family(hypotheses: Sequence[Hypothesis], lab: Lab) -> list[Verdict]:
+    """The treatments of one claim: all registered together before any of them runs, so that they share the control's
+    trials and none is chosen after another was seen.
+    """
+    left = [each for each in hypotheses if lab.ledger.hypothesis_by_fingerprint(each.fingerprint) is None]
+    proposed = []
+    for hypothesis in left:
+        lab.listener.act(1, "observe", f"Treatment {hypothesis.name}: what do its tasks look like?")
+        proposed.append((hypothesis, observe(Goal.of(hypothesis), lab)))
+        lab.listener.act(2, "hypothesize", f"{hypothesis.claim} ({hypothesis.name}, tested at {hypothesis.alpha:.3g})")
+    if proposed:
+        register_all(lab, proposed)
+    verdicts = [resume(hypothesis, lab) for hypothesis in hypotheses]
+    return [verdict for verdict in verdicts if verdict is not None]
+
+
 def resume(hypothesis: Hypothesis, lab: Lab) -> Verdict | None:
     """Go on with a registered claim where it stopped; None when it is not registered."""
     known = lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
@@ -81,7 +97,7 @@ def resume(hypothesis: Hypothesis, lab: Lab) -> Verdict | None:
     if recorded is not None:
         return validation.Verdict(recorded)
     plan = registered(lab.ledger, known["id"])
-    lab.listener.act(3, "experiment", f"Going on with {known['id']}, which was registered before.")
+    lab.listener.act(3, "experiment", f"The registered plan of {known['id']}: what is trained is not trained again.")
     lab.listener.registered(plan.record)
     evidence = experiments.run(lab, plan)
     lab.listener.act(4, "validate on new data", "Decide; where the claim holds, open test once.")
@@ -94,7 +110,7 @@ def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
     """
     from novum import trials
 
-    trials.forget(lab, list(plan.trials()), plan.record["keep"])
+    trials.forget(lab, list(plan.trials()), plan.record["keep"], verdict.hypothesis)
     return validation.record(lab, verdict)
 
 
@@ -152,22 +168,31 @@ def _sealed(verdict: dict[str, Any]) -> dict[str, Any]:
 
 def register(lab: Lab, hypothesis: Hypothesis, seen: Seen) -> Experiment:
     """Design, rehearse and register. A rehearsal that fails is an ordinary error and registers nothing."""
-    plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger)
-    lab.listener.say(estimate(lab, plan, seen))
-    parent = parent_of(lab.ledger, hypothesis)
-    record = hypothesis.to_json() | {
-        "id": hypothesis.id,
-        "fingerprint": hypothesis.fingerprint,
-        "parent": hypothesis.parent or parent,
-        "observations": {
-            task: observation_key(seen.resolved[f"{task}/{next(iter(arms))}"]["plan"])
-            for task, arms in seen.goal.arms.items()
-        },
-    }
-    stored = {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record}
-    lab.ledger.register([(record, stored)])
-    lab.listener.say(f"Registered as {hypothesis.id}; the plan's fingerprint is {plan.id}.")
-    return plan
+    return register_all(lab, [(hypothesis, seen)])[0]
+
+
+def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[Experiment]:
+    """Register hypotheses together, all or none, once every one of them is designed and rehearsed."""
+    ready: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    plans: list[Experiment] = []
+    for hypothesis, seen in proposed:
+        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger)
+        lab.listener.say(estimate(lab, plan, seen))
+        record = hypothesis.to_json() | {
+            "id": hypothesis.id,
+            "fingerprint": hypothesis.fingerprint,
+            "parent": hypothesis.parent or parent_of(lab.ledger, hypothesis),
+            "observations": {
+                task: observation_key(seen.resolved[f"{task}/{next(iter(arms))}"]["plan"])
+                for task, arms in seen.goal.arms.items()
+            },
+        }
+        ready.append((record, {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record}))
+        plans.append(plan)
+    lab.ledger.register(ready)
+    for plan in plans:
+        lab.listener.say(f"Registered as {plan.record['hypothesis']}; the plan's fingerprint is {plan.id}.")
+    return plans
 
 
 def parent_of(ledger: Ledger, hypothesis: Hypothesis) -> str | None:

@@ -140,7 +140,8 @@ def create(kind: str, name: str, options: Mapping[str, Any]) -> Any:
 def adopt(kind: str, cls: type[Any]) -> str:
     """Make a class of the caller's own script usable, and return the name it goes by, "local:ClassName".
 
-    A class from a .py file travels to workers as file, name and hash; one from a notebook cell stays here.
+    A class from a .py file travels to workers as file, name and hash; one from a notebook cell stays here. Raises
+    ConfigError when another file's class goes by that name already.
     """
     name = LOCAL + cls.__name__
     if (kind, name) in _adopted and _adopted[kind, name][0] is cls:
@@ -152,16 +153,17 @@ def adopt(kind: str, cls: type[Any]) -> str:
     if file is not None and (not Path(file).is_file() or "<locals>" in cls.__qualname__):
         file = None
     if file is not None:
+        file = str(Path(file).resolve())
+        before = local_code(kind, name)
+        if before is not None and before.file not in (None, file):
+            raise ConfigError(f"two {kind}s are called {cls.__name__!r}: in {before.file} and in {file}; rename one.")
         digest = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     else:
         try:
             digest = hashlib.sha256(inspect.getsource(cls).encode()).hexdigest()
         except (OSError, TypeError):  # what cannot be read equals nothing else: no trial of another class is its own
             digest = os.urandom(32).hex()
-    _adopted[kind, name] = (
-        cls,
-        LocalCode(name, cls.__qualname__, file and str(Path(file).resolve()), digest),
-    )
+    _adopted[kind, name] = (cls, LocalCode(name, cls.__qualname__, file, digest))
     return name
 
 

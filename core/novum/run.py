@@ -125,6 +125,9 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
     trials.train(lab, planned, points=curve_points(plan))
     keys = [trial.key for trial in planned]
     _check(lab.ledger, [each.key for trial in planned for each in trial.line()])
+    for trial in planned:
+        if (lab.ledger.trial(trial.key) or {}).get("state") == "done":
+            trials.weights(lab, trial)  # trained again where they were lost or deleted
     if test:
         lab.ledger.open_split(None, "test", keys, f"exploratory table of {keys[0][:12]}")
         trials.score(lab, planned, "test")

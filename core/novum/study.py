@@ -80,6 +80,25 @@ class Study:
             assert verdict is not None
             return verdict
 
+    def run_all(self, hypotheses: Sequence[Hypothesis], *, new: bool = False) -> list[Verdict]:
+        """Run the treatments of one claim (see `novum.load_all`): registered together, sharing the control's trials.
+
+        Raises what `run` raises; a treatment that cannot run leaves none registered.
+        """
+        from novum import loop
+
+        if len(hypotheses) == 1:
+            return [self.run(hypotheses[0], new=new)]
+        plugins.refuse_within_worker()
+        family = [self._revised(each) for each in hypotheses] if new else list(hypotheses)
+        recorded = [self._recorded(each) for each in family]
+        known = [each for each in recorded if each is not None]
+        if len(known) == len(family):
+            self._listener.say("Every treatment has its verdict already; nothing is run again.")
+            return known
+        with self._working(*(arm for each in family for arm in _arms(each))) as lab:
+            return loop.family(family, lab)
+
     def plan(self, hypothesis: Hypothesis) -> str:
         """Check a claim and rehearse its arms; returns the line that says how much it may take. Registers nothing."""
         from novum import loop

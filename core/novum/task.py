@@ -6,7 +6,6 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -97,24 +96,25 @@ class Task(ABC):
             cls.source = _gated(cls.source)  # type: ignore[method-assign]
 
 
-_open: ContextVar[frozenset[Split]] = ContextVar("novum_open_splits", default=frozenset(Split))
+_open: list[frozenset[Split]] = [frozenset(Split)]
+"""What may be opened, innermost last. Of the whole process, so that a thread started by a plugin finds no way round."""
 
 
 @contextmanager
 def only(*splits: Split) -> Iterator[None]:
     """Within this block, only these splits can be opened, by anyone (design law 5)."""
-    token = _open.set(frozenset(splits))
+    _open.append(frozenset(splits))
     try:
         yield
     finally:
-        _open.reset(token)
+        _open.pop()
 
 
 def _gated(source: Callable[..., Source]) -> Callable[..., Source]:
     @functools.wraps(source)
     def gate(self: Task, split: Split, seed: Seed, recipe: Recipe) -> Source:
-        if split not in _open.get():
-            allowed = ", ".join(sorted(_open.get())) or "none"
+        if split not in _open[-1]:
+            allowed = ", ".join(sorted(_open[-1])) or "none"
             raise SplitClosed(
                 f"split {str(split)!r} of {type(self).__name__} was opened while only {allowed} may be seen; "
                 "training code sees `train` alone, `test` opens only to confirm a supported claim."

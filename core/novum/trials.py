@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from novum.arm import canonical
 from novum.errors import StudyError
 from novum.lab import local_code, reraise
 from novum.runner import artifacts
@@ -263,22 +264,33 @@ def score(lab: Lab, trials: Sequence[Trial], split: str) -> None:
                 lab.ledger.release(key, "stopped before it ended")
 
 
-def forget(lab: Lab, trials: Sequence[Trial], keep: str) -> None:
+def forget(lab: Lab, trials: Sequence[Trial], keep: str, deciding: str | None = None) -> None:
     """After a verdict: drop the weights that its `keep` does not name ("none", "first" seed of each arm, "all").
 
-    Weights that another trial of the study also gave, or still needs, stay.
+    Weights that another trial of the study also gave, or that a registered hypothesis other than `deciding` still
+    waits for, stay.
     """
     if keep == "all":
         return
     everything = _with_parents(trials)
     mine = {key for key, trial in everything.items() if keep == "none" or trial.index > 0}
     held = {row["hash"]: row["trial"] for row in lab.ledger.weights() if row["state"] == "kept"}
+    awaited = _awaited(lab.ledger, deciding)
     needed = {
         (row["result"] or {}).get("weights")
         for row in lab.ledger.trials()
-        if row["kind"] == "train" and row["key"] not in mine
+        if row["kind"] == "train" and (row["key"] not in mine or row["key"] in awaited)
     }
     for digest, key in held.items():
         if key in mine and digest not in needed:
             artifacts.drop(lab.folder, digest)
             lab.ledger.drop_weights(digest)
+
+
+def _awaited(ledger: Ledger, deciding: str | None) -> set[str]:
+    """Keys of the trials that other registered hypotheses without a verdict still count on."""
+    from novum.experiment import Experiment
+
+    waiting = [row["id"] for row in ledger.hypotheses() if ledger.verdict(row["id"]) is None and row["id"] != deciding]
+    plans = [Experiment(canonical(ledger.experiment(name)["plan"])) for name in waiting]
+    return {key for plan in plans for key in _with_parents(list(plan.trials()))}

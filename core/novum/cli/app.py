@@ -139,16 +139,16 @@ def _run_claim(claim: Path, overrides: list[str], study: Study, as_json: bool, n
     from novum.claimfile import load_all
 
     hypotheses = load_all(claim, overrides)
+    found = study.run_all(hypotheses, new=new)
     verdicts: list[dict[str, Any]] = []
-    for hypothesis in hypotheses:
-        if len(hypotheses) > 1 and not as_json:
-            console.print(f"\n[bold]Treatment {escape(hypothesis.name)}[/], tested at {hypothesis.alpha:.3g}.")
-        verdict = study.run(hypothesis, new=new)
+    for hypothesis, verdict in zip(hypotheses, found, strict=True):
         path = study.report(verdict.hypothesis)
         verdicts.append({"verdict": verdict.record, "report": str(path)})
         if not as_json:
-            print_verdict(console, verdict.record, hypothesis.claim)
-            _print_next(study)
+            named = f" ({hypothesis.name})" if len(hypotheses) > 1 else ""
+            print_verdict(console, verdict.record, hypothesis.claim + named)
+            if verdict is found[-1]:
+                _print_next(study)
             console.print(
                 f"\nVerdict {verdict.hypothesis}; recompute it: novum verdict {verdict.hypothesis} --recompute"
                 f" --study {_short(study.folder)}"

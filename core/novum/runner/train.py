@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from novum import plugins
 from novum.data import Number, Scores
+from novum.errors import MismatchError
 from novum.model import Weights
 from novum.runner import device as devices
 from novum.runner.parts import Actor, Encoder, Parts
@@ -192,7 +193,12 @@ class Trainer:
             params = [
                 param for name, param in self.net.named_parameters() if name.startswith(prefix) and param.requires_grad
             ]
-            assert params, f"a loss trains the parameters below {prefix!r}, but the network has none there"
+            if not params:
+                heads = sorted({name.split(".")[0] + "." for name, _ in self.net.named_parameters()})
+                raise MismatchError(
+                    f"a loss of the model names the parameters below {prefix!r}, but its network has none there that "
+                    f"are trained; it has {', '.join(heads)}."
+                )
             self._optimizers[prefix] = (make_optimizer(self.parts, params), params)
         return self._optimizers[prefix]
 
