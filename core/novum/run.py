@@ -122,7 +122,8 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
     resolved = lab.one("resolve", {"arms": {"arm": written}, "local": local_code(written)}, arm.task.name)
     plan = resolved["arms"]["arm"]["plan"]
     planned = [Trial.of(arm.task.name, "arm", seed, plan, _seed(seed)) for seed in seeds]
-    trials.train(lab, planned, points=curve_points(plan))
+    batches = math.ceil(plan["units"] / plan["arm"]["recipe"]["batch_size"])  # a point between two has nothing to say
+    trials.train(lab, planned, points=min(curve_points(plan), batches))
     keys = [trial.key for trial in planned]
     _check(lab.ledger, [each.key for trial in planned for each in trial.line()])
     for trial in planned:

@@ -32,7 +32,7 @@ def ran(folder: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
 def fine_tuned(process: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """What the script said without any data or checkpoint, and the folder of its study."""
     folder = tmp_path_factory.mktemp("bert")
-    said = process(sys.executable, BERT / "bert.py", "--budget", "640 samples", cwd=folder, NOVUM_DATA="", **OFFLINE)
+    said = process(sys.executable, BERT / "bert.py", "--budget", "1_280 samples", cwd=folder, NOVUM_DATA="", **OFFLINE)
     return said, folder / "study"
 
 
@@ -50,7 +50,7 @@ def test_the_script_runs_offline_and_prints_every_point_of_the_curve_and_a_repor
     assert said.code == 0, said.err
     assert [point and int(point[1]) for point in points] == list(range(1, 11))
     assert losses[-1] < losses[0]
-    assert said.out.splitlines()[10] == "test, seed 0, 640 units"
+    assert said.out.splitlines()[10] == "test, seed 0, 1280 units"
     for row in ("accuracy", "f1_macro", "f1_weighted", "asyncio", "email"):
         assert re.search(rf"^ *{row} +[0-9]", said.out, re.MULTILINE)
 
@@ -83,19 +83,12 @@ def test_the_script_fine_tunes_a_checkpoint_of_a_folder_on_real_reviews(
         pytest.skip("NOVUM_DATA names no folder of real data sets")
     small_bert(tmp_path / "checkpoint")
 
-    said = process(
-        sys.executable,
-        BERT / "bert.py",
-        "--checkpoint",
-        "checkpoint",
-        "--budget",
-        "64 samples",
-        cwd=tmp_path,
-        **OFFLINE,
-    )
+    given = ("--checkpoint", "checkpoint", "--budget", "64 samples")
+    said = process(sys.executable, BERT / "bert.py", *given, cwd=tmp_path, **OFFLINE)
 
-    scores, units = ran(tmp_path / "study")
     assert said.code == 0, said.err
+    assert [bool(POINT.fullmatch(line)) for line in said.out.splitlines()[:4]] == [True] * 4  # four batches of 16
+    scores, units = ran(tmp_path / "study")
     assert len(units["target"]) > 1000
     assert 0.0 <= scores["metrics"]["f1_macro"] <= 1.0
 

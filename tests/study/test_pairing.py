@@ -18,12 +18,12 @@ DOMAINS = {
     "transformer": novum.arm(
         novum.task("text-classification", data="stdlib-docs", classes=["asyncio", "email"]),
         novum.model("transformer", vocabulary=200, layers=1, width=8, heads=2, max_length=16),
-        budget="64 samples",
+        budget="96 samples",
     ),
     "vision": novum.arm(
         novum.task("image-classification", data="digits", per_class=10),
         novum.model("timm", size=8),
-        budget="128 samples",
+        budget="192 samples",
     ),
     "control": novum.arm(novum.task("gym", episodes=3), novum.model("ppo", epochs=2), budget="768 steps"),
 }

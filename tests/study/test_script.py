@@ -85,7 +85,7 @@ def test_an_unguarded_script_trains_claims_and_reads_its_study(script: Any, tmp_
     told = dict(line.split(" ", 1) for line in said.out.splitlines())
     outcome = novum.Study(tmp_path / "studies" / "schedule").verdict(told["id"]).outcome
     assert said.code == 0, said.err
-    assert told["accuracy"].endswith("points 10 seed 0")
+    assert told["accuracy"].endswith("points 3 seed 0")
     assert told["answers"] == "(2,) Network 0"
     assert told["outcome"] == f"{outcome} {outcome}"
     assert told["frame"] == "7 True"

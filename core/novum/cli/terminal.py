@@ -67,6 +67,7 @@ class Terminal(Listener):
         self.console.print(f"  [bold]{escape(task)}[/]: {ends}; {escape('; '.join(told))}.")
 
     def registered(self, plan: Mapping[str, Any]) -> None:
+        self._scores.clear()
         self._metrics = {name: task["metric"]["name"] for name, task in plan["tasks"].items()}
 
     def planned(self, total: int, done: int, workers: int) -> None:

@@ -29,7 +29,7 @@ BUSY_SECONDS = 10.0
 
 _ADVICE = {
     "SQLITE_NOTADB": "is not a SQLite database; move it away, or name another folder",
-    "SQLITE_CORRUPT": "is damaged; copy the whole folder, then run `novum repair`",
+    "SQLITE_CORRUPT": "is damaged; copy the whole folder before anything else, then restore a copy of the file that is whole",
     "SQLITE_FULL": "cannot grow: the disk is full; nothing was half-written; free some space and run the same again",
     "SQLITE_IOERR": "cannot be read or written (a full or failing disk, or a limit on the size of files); nothing was "
     "half-written; check the disk and run the same again",
@@ -163,7 +163,7 @@ class Database:
                 if broken is not None:
                     raise StudyError(
                         f"upgrading the ledger {self.path} from schema {version} to {schema.VERSION} would break the "
-                        f"reference {tuple(broken)}; it was left as it is. Run `novum repair`."
+                        f"reference {tuple(broken)}; it was left as it is. Restore a copy of the file that is whole."
                     )
                 connection.exec_driver_sql(f"PRAGMA application_id = {APPLICATION:d}")
                 connection.exec_driver_sql(f"PRAGMA user_version = {schema.VERSION:d}")

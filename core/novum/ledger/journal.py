@@ -91,7 +91,7 @@ def audit(connection: Connection, path: Path) -> None:
         if fault:
             raise StudyError(
                 f"the ledger {path} was edited or damaged: event {row.seq} ({row.kind}, {row.time}) {fault}; nothing "
-                f"after event {seq} can be trusted. Restore a copy of the file, or run `novum repair`."
+                f"after event {seq} can be trusted. Restore a copy of the file from before."
             )
         previous, seq = row.hash, row.seq
         known |= {name: (digest, seq) for name, digest in json.loads(row.payload)["rows"].items()}
@@ -125,8 +125,7 @@ def _check(path: Path, known: dict[str, tuple[str, int]], name: str, row: Row[An
 
 def _differs(path: Path, name: str, what: str) -> StudyError:
     return StudyError(
-        f"the ledger {path} was edited or damaged: the row {name} {what}. Restore a copy of the file, or run "
-        "`novum repair`."
+        f"the ledger {path} was edited or damaged: the row {name} {what}. Restore a copy of the file from before."
     )
 
 
