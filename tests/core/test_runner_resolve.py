@@ -130,7 +130,6 @@ def test_an_edited_script_changes_the_plan_of_its_classes(toy: Any, tmp_path: Pa
         sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         plans.append(resolve(novum.arm(novum.task(module.Blobs), novum.model(module.Linear)).to_json()))
-    novum.task(toy.Blobs), novum.model(toy.Linear)  # back to the toy for the other tests
 
     assert plans[0]["arm"] == plans[1]["arm"]
     assert {part for part in plans[0]["code"] if plans[0]["code"][part] != plans[1]["code"][part]} == {"task", "model"}

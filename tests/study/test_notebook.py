@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
@@ -35,8 +36,7 @@ nbformat.write(notebook, sys.argv[1])
 @pytest.fixture(scope="module")
 def executed(process: Callable[..., Any], shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """The cells' outputs."""
-    import nbformat
-
+    nbformat: Any = importlib.import_module("nbformat")  # its functions are not typed
     folder = tmp_path_factory.mktemp("notebook")
     (folder / "pets.csv").write_bytes((shelf / "pets.csv").read_bytes())
     kernel = folder / "jupyter" / "kernels" / "here" / "kernel.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ DOMAINS = {
     ),
     "control": novum.arm(novum.task("gym", episodes=3), novum.model("ppo", epochs=2), budget="768 steps"),
 }
-INERT = {
+INERT: dict[str, Callable[[novum.Arm], novum.Arm]] = {
     "an option of an optimiser that has none": lambda arm: arm.but(momentum=0.5),
     "the default said aloud": lambda arm: arm.but(averaging="none"),
     "the evaluator said aloud": lambda arm: arm.but(

@@ -29,7 +29,7 @@ BUSY_SECONDS = 10.0
 
 _ADVICE = {
     "SQLITE_NOTADB": "is not a SQLite database; move it away, or name another folder",
-    "SQLITE_CORRUPT": "is damaged; copy the whole folder before anything else, then restore a copy of the file that is whole",
+    "SQLITE_CORRUPT": "is damaged; copy the whole folder first, then restore a whole copy of the file",
     "SQLITE_FULL": "cannot grow: the disk is full; nothing was half-written; free some space and run the same again",
     "SQLITE_IOERR": "cannot be read or written (a full or failing disk, or a limit on the size of files); nothing was "
     "half-written; check the disk and run the same again",
