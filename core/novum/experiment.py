@@ -145,6 +145,11 @@ def _task(
     scale = observed["scale"]
     if scale is not None and scale["metric"] != metric["name"]:
         scale = None
+    if scale is not None and _better(metric["worst"], scale["chance"], metric["direction"]):
+        raise ConfigError(
+            f"task {name!r}: the worst value of {metric['name']!r} is {metric['worst']!r}, which is better than chance "
+            f"({scale['chance']!r}), so a trial that diverges would be rewarded; set the evaluator's `worst` below it."
+        )
     if asked.minimum_effect_raw is not None:
         margin = asked.minimum_effect_raw
     elif scale is not None:
@@ -170,6 +175,10 @@ def _task(
         },
         "signature": control["signature"],
     }
+
+
+def _better(first: float, second: float, direction: str) -> bool:
+    return first > second if direction == "max" else first < second
 
 
 def _block(tasks: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> str:

@@ -61,6 +61,17 @@ def test_a_minimum_effect_is_a_share_of_the_tasks_scale(ledger: Ledger) -> None:
     assert designed(ledger).tasks["digits"]["margin"] == pytest.approx(0.05 * 0.8)
 
 
+def test_a_worst_value_that_is_better_than_chance_is_refused(ledger: Ledger) -> None:
+    generous = [ACCURACY | {"worst": 0.5}]
+
+    with pytest.raises(ConfigError, match=r"worst value of 'accuracy' is 0.5, which is better than chance \(0.2\)"):
+        designed(
+            ledger,
+            control=resolved(plan("control"), *generous),
+            treatment=resolved(plan("treatment"), *generous),
+        )
+
+
 def test_a_raw_minimum_effect_is_the_margin_itself(ledger: Ledger) -> None:
     hypothesis = claim(minimum_effect_raw=3.0, metric="return")
 
