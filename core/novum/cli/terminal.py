@@ -79,7 +79,7 @@ class Terminal(Listener):
             columns = (SpinnerColumn(), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
-            self._bar = self._progress.add_task(self._words(), total=total, completed=done)
+            self._bar = self._progress.add_task(self._words().lstrip(", "), total=total, completed=done)
 
     def trial(self, task: str, arm: str, index: int, state: str, metrics: Mapping[str, Any]) -> None:
         value = metrics.get(self._metrics.get(task, next(iter(metrics), "")))
@@ -92,7 +92,7 @@ class Terminal(Listener):
             self.say(f"{task}, {arm}, seed {index}: {state}.")
         self._done += 1
         if self._progress is not None:
-            self._progress.update(self._bar, completed=self._done, description=self._words())
+            self._progress.update(self._bar, completed=self._done, description=self._words().lstrip(", "))
         elif self._total > 1 and self._done >= self._next_line * self._total:
             self.say(f"{self._done} of {self._total} trials done{self._words()}")
             self._next_line = math.floor(10 * self._done / self._total) / 10 + 0.1
@@ -181,14 +181,12 @@ def show(value: Any) -> str:
 def print_verdict(console: Console, record: Mapping[str, Any], claim: str) -> None:
     """The verdict of a claim: a table of tasks, the reasons, and the claim across tasks."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("task", "metric", "control", "treatment", "effect", "interval", "outcome", "cost"):
-        table.add_column(column, justify="left" if column in ("task", "metric", "outcome") else "right")
+    for column in ("task", "metric", "control", "treatment", "effect", "interval", "outcome"):
+        left = column in ("task", "metric", "outcome")
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     for name, task in record["tasks"].items():
         interval = task["interval"]
         between = "undefined" if isinstance(interval, Mapping) else f"{show(interval[0])} … {show(interval[1])}"
-        cost = task["cost"]
-        times = f"{show(cost['control'])} s → {show(cost['treatment'])} s"
-        ratio = "" if isinstance(cost["ratio"], Mapping) else f" (×{show(cost['ratio'])})"
         table.add_row(
             escape(name),
             escape(task["metric"]),
@@ -197,13 +195,13 @@ def print_verdict(console: Console, record: Mapping[str, Any], claim: str) -> No
             "undefined" if isinstance(task["effect"], Mapping) else f"{task['effect']:+.3g}",
             between,
             badge(task["outcome"]) + (" on dev" if task["outcome"] == "supported" and task["new_data"] is None else ""),
-            times + ratio,
         )
     console.print()
     console.print(table)
     console.print()
     for name, task in record["tasks"].items():
         console.print(f"  [bold]{escape(name)}[/]: {escape(' '.join(task['reasons'][:2]))}")
+        console.print(f"    Training cost {_cost(task['cost'])}.")
         for note in task["notes"]:
             console.print(f"    {escape(note)}")
     console.print(f"\n[bold]Did it really help?[/]  “{escape(claim)}”")
@@ -215,6 +213,12 @@ def print_verdict(console: Console, record: Mapping[str, Any], claim: str) -> No
         console.print(f"Effect, {record['effect_unit']}: {effect:+.3g} ({span}).")
     if record["new_data"] == "closed":
         console.print("Test stays sealed: new data are opened only to confirm a claim that dev supports.")
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    """Device-seconds of each arm, its parents included, and their ratio."""
+    ratio = "" if isinstance(cost["ratio"], Mapping) else f" (×{show(cost['ratio'])})"
+    return f"{show(cost['control'])} s → {show(cost['treatment'])} s of device time{ratio}"
 
 
 def badge(outcome: str) -> str:
