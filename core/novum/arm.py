@@ -6,6 +6,7 @@ turns it into a plan in which nothing is left to defaults.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -146,3 +147,8 @@ def canonical(value: Any) -> str:
             f"{value!r} cannot be written as JSON ({error}); options are text, finite numbers, true or false, lists "
             "and tables of these."
         ) from None
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a value, 32 hexadecimal digits."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]

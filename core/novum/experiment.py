@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from novum.arm import canonical
+from novum.arm import canonical, fingerprint
 from novum.errors import ConfigError, RegistrationError, closest
 from novum.stats.paired import boundary
 
@@ -285,8 +285,3 @@ def _side(row: Mapping[str, Any], failed: Any, scored: Any, metric: str) -> dict
 
 def _seconds(row: Mapping[str, Any] | None) -> float:
     return 0.0 if row is None else float((row["result"] or {}).get("seconds", 0.0))
-
-
-def fingerprint(value: Any) -> str:
-    """SHA-256 of the canonical JSON of a value, 32 hexadecimal digits."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]

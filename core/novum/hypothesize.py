@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from novum.arm import Arm, canonical
+from novum.arm import Arm, fingerprint
 from novum.errors import ConfigError
 
 KEEP = ("none", "first", "all")
@@ -120,7 +119,7 @@ class Hypothesis:
     @property
     def fingerprint(self) -> str:
         """SHA-256 (32 hexadecimal digits) of what is claimed and how it is tested; `parent` is not part of it."""
-        return hashlib.sha256(canonical(self.to_json() | {"parent": None}).encode()).hexdigest()[:32]
+        return fingerprint(self.to_json() | {"parent": None})
 
     @property
     def id(self) -> str:

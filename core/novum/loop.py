@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from novum import experiment as experiments
 from novum import validate as validation
-from novum.arm import canonical
+from novum.arm import canonical, fingerprint
 from novum.errors import RegistrationError
-from novum.experiment import Experiment, design, fingerprint
+from novum.experiment import Experiment, design
 from novum.lab import Lab, local_code
 from novum.trials import POINTS
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import sys
 import types
 import typing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -98,7 +98,7 @@ def _type(annotation: Any) -> str:
 
 def doctor(as_json: Json = False) -> None:
     """Devices, versions and space; what is missing, and how to get it."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = registry.load("executor", "inline")(Path.cwd()).describe()["cores"]
     found: dict[str, Any] = {
         "python": platform.python_version(),
         "platform": platform.platform(),

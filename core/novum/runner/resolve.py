@@ -13,13 +13,11 @@ A plan is plain JSON::
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
 from novum import plugins
-from novum.arm import canonical
 from novum.recipe import units
 from novum.runner import device
 from novum.runner.parts import Parts
@@ -103,8 +101,3 @@ def _words(part: Any) -> str:
     if not isinstance(part, Mapping):
         return str(part)[:12]
     return f"{part['distribution']} {part['version']} sources {part['sources'][:8] or 'of the runner'}"
-
-
-def fingerprint(value: Any) -> str:
-    """SHA-256 of the canonical JSON, 32 hexadecimal digits."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()[:32]
