@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from novum.errors import RegistrationError, StudyError
-from novum.ledger import Ledger, Score, place
+from novum.ledger import Ledger, Score, place, schema
 from novum.ledger.database import APPLICATION, Database
 from sqlalchemy import event
 
@@ -147,7 +147,7 @@ def test_the_settings_that_make_commits_durable_are_really_set(study: Path) -> N
         "busy_timeout": 10_000,
         "foreign_keys": 1,
         "application_id": APPLICATION,
-        "user_version": 1,
+        "user_version": schema.VERSION,
     }
 
 

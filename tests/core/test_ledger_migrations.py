@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -10,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import novum
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -35,13 +38,18 @@ def query(file: Path, sql: str) -> list[Any]:
         return raw.execute(sql).fetchall()
 
 
-def pretend_a_second_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+NOW = schema.VERSION
+NEXT = NOW + 1
+
+
+def pretend_a_next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     shutil.copytree(upgrade.MIGRATIONS, tmp_path / "migrations")
-    (tmp_path / "migrations" / "versions" / "0002_second.py").write_text(
-        f'from alembic import op\nrevision = "0002"\ndown_revision = "0001"\ndef upgrade():\n    {body}\n'
+    head = f'revision = "{NEXT:04d}"\ndown_revision = "{NOW:04d}"\n'
+    (tmp_path / "migrations" / "versions" / f"{NEXT:04d}_next.py").write_text(
+        f"from alembic import op\n{head}def upgrade():\n    {body}\n"
     )
     monkeypatch.setattr(upgrade, "MIGRATIONS", tmp_path / "migrations")
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", NEXT)
 
 
 def test_the_newest_migration_is_the_version_that_novum_knows(study: Path) -> None:
@@ -103,15 +111,15 @@ def test_opening_a_current_ledger_imports_no_alembic(study: Path) -> None:
 
 
 def test_an_older_ledger_is_copied_then_upgraded(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend_a_second_version(tmp_path, monkeypatch, "op.execute('ALTER TABLE trials ADD COLUMN note TEXT')")
+    pretend_a_next_version(tmp_path, monkeypatch, "op.execute('ALTER TABLE trials ADD COLUMN note TEXT')")
 
     with Ledger.open(study) as ledger:
         ledger.verify()  # new empty columns leave the digests of old rows as they were
 
-    backup = study / "ledger.sqlite.backup-0001"
-    assert query(study / "ledger.sqlite", "PRAGMA user_version") == [(2,)]
+    backup = study / f"ledger.sqlite.backup-{NOW:04d}"
+    assert query(study / "ledger.sqlite", "PRAGMA user_version") == [(NEXT,)]
     assert query(study / "ledger.sqlite", "SELECT key, note FROM trials") == [("t1", None)]
-    assert query(backup, "PRAGMA user_version") == [(1,)]
+    assert query(backup, "PRAGMA user_version") == [(NOW,)]
     assert query(backup, "SELECT key FROM trials") == [("t1",)]
     assert "note" not in query(backup, "SELECT sql FROM sqlite_master WHERE name = 'trials'")[0][0]
     assert sorted(file.name for file in study.iterdir()) == ["ledger.sqlite", backup.name]
@@ -122,22 +130,24 @@ def test_an_upgrade_that_fails_leaves_the_old_ledger(
 ) -> None:
     before = query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master")
     body = "op.execute('ALTER TABLE trials ADD COLUMN note TEXT'); raise RuntimeError('power cut')"
-    pretend_a_second_version(tmp_path, monkeypatch, body)
+    pretend_a_next_version(tmp_path, monkeypatch, body)
 
     with pytest.raises(RuntimeError, match="power cut"):
         Ledger.open(study)
 
     assert query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master") == before
-    assert query(study / "ledger.sqlite", "PRAGMA user_version") == [(1,)]
+    assert query(study / "ledger.sqlite", "PRAGMA user_version") == [(NOW,)]
 
 
 def test_an_older_ledger_is_not_upgraded_by_a_reader(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(schema, "VERSION", 2)
+    monkeypatch.setattr(schema, "VERSION", NEXT)
 
-    with pytest.raises(StudyError, match="older schema 1 and this Novum reads 2; open the study once for writing"):
+    with pytest.raises(
+        StudyError, match=f"older schema {NOW} and this Novum reads {NEXT}; open the study once for writing"
+    ):
         Ledger.open(study, read_only=True)
 
-    assert not (study / "ledger.sqlite.backup-0001").exists()
+    assert list(study.glob("*.backup-*")) == []
 
 
 @pytest.mark.parametrize("read_only", [False, True])
@@ -146,7 +156,47 @@ def test_a_newer_ledger_is_refused_and_left_as_it_is(study: Path, read_only: boo
         raw.execute("PRAGMA user_version = 7")
     content = (study / "ledger.sqlite").read_bytes()
 
-    with pytest.raises(StudyError, match=r"has schema 7, .* knows schemas up to 1\. Upgrade Novum"):
+    with pytest.raises(StudyError, match=rf"has schema 7, .* knows schemas up to {NOW}\. Upgrade Novum"):
         Ledger.open(study, read_only=read_only)
 
     assert (study / "ledger.sqlite").read_bytes() == content
+
+
+# --------------------------------------------------------------------------------------------- ledgers of every schema
+
+LEDGERS = sorted((Path(__file__).parent / "ledgers").glob("schema-*.sqlite.gz"))
+
+
+def test_a_ledger_of_every_older_schema_is_kept() -> None:
+    assert [file.name for file in LEDGERS] == [f"schema-{version:04d}.sqlite.gz" for version in range(1, NOW)]
+
+
+@pytest.mark.parametrize("file", LEDGERS, ids=lambda file: file.name[:11])
+def test_an_old_ledger_is_upgraded_with_a_backup_and_all_that_it_held(file: Path, tmp_path: Path) -> None:
+    old = gzip.decompress(file.read_bytes())
+    (tmp_path / "ledger.sqlite").write_bytes(old)
+    held = query(tmp_path / "ledger.sqlite", "SELECT hash FROM events ORDER BY seq")
+    version = query(tmp_path / "ledger.sqlite", "PRAGMA user_version")[0][0]
+
+    with Ledger.open(tmp_path) as ledger:
+        ledger.verify()
+        (row,) = ledger.hypotheses()
+        text = ledger.verdict(row["id"])
+        states = {trial["state"] for trial in ledger.trials()}
+        streams = ledger.streams()
+
+    assert json.loads(text or "{}")["outcome"] == "supported"
+    assert (states, streams) == ({"done"}, [])
+    assert query(tmp_path / "ledger.sqlite", "SELECT hash FROM events ORDER BY seq") == held
+    assert query(tmp_path / f"ledger.sqlite.backup-{version:04d}", "SELECT hash FROM events ORDER BY seq") == held
+
+
+def test_a_verdict_of_the_first_method_is_read_and_never_recomputed_by_another(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(gzip.decompress(LEDGERS[0].read_bytes()))
+    Ledger.open(tmp_path).close()
+    study = novum.Study(tmp_path)
+    (row,) = study.hypotheses()
+
+    assert study.verdict(row["id"]).outcome == "supported"
+    with pytest.raises(StudyError, match="'paired-t', 'version': 1}, which this Novum lacks"):
+        study.verdict(row["id"], recompute=True)

@@ -12,19 +12,22 @@ from novum.arm import canonical
 from novum.errors import RegistrationError, StudyError
 from novum.ledger import schema
 from novum.ledger.journal import Change, now, sha256
-from novum.ledger.records import Records, one, to_dict, unregistered, without_seq
+from novum.ledger.records import one, to_dict, unregistered, without_seq
+from novum.ledger.streams import Streams
 
 SHORTEST_PREFIX = 4
 
 
-class Claims(Records):
+class Claims(Streams):
     """What was claimed, on what grounds, and what came of it."""
 
     def register(self, hypotheses: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         """Register hypotheses, each with its experiment: all of them or none.
 
         A hypothesis has "id", "fingerprint", "parent" (an id or None) and whatever else; its experiment has "id"
-        and "hypothesis". Raises RegistrationError for an id or a fingerprint that is registered already.
+        and "hypothesis". One that names a goal has "stream", the account of its level: it is spent in this very
+        transaction. Raises RegistrationError for an id or a fingerprint that is registered already, and for an
+        account that is not the goal's next.
         """
         if not hypotheses:
             return
@@ -38,6 +41,8 @@ class Claims(Records):
                 plan = canonical(experiment)
                 row = {"id": experiment["id"], "hypothesis": hypothesis["id"]}
                 change.insert(schema.experiments, [row | {"fingerprint": sha256(plan), "content": plan}])
+                if hypothesis.get("stream"):
+                    self._spend(connection, change, hypothesis["id"], hypothesis["stream"])
             change.event("registered", {"hypotheses": [hypothesis["id"] for hypothesis, _ in hypotheses]})
 
     def _refuse_known(

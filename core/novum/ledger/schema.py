@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 from sqlalchemy.schema import SchemaItem
 
-VERSION = 1
+VERSION = 2
 """The schema that this Novum reads and writes; the newest migration has the same number."""
 
 metadata = MetaData(
@@ -101,6 +101,22 @@ verdicts = _table(
     Column("hypothesis", Text, ForeignKey("hypotheses.id"), nullable=False, unique=True),
     Column("text", Text, nullable=False),
     Column("time", Text, nullable=False),
+    label=("hypothesis",),
+)
+streams = _table(
+    "streams",
+    Column("goal", Text, nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("hypothesis", Text, ForeignKey("hypotheses.id"), nullable=False, unique=True),
+    Column("rule", Text, nullable=False),
+    Column("alpha", Float, nullable=False),
+    Column("level", Float, nullable=False),
+    Column("wealth_before", Float, nullable=False),
+    Column("wealth_after", Float, nullable=False),
+    Column("finished", Text, nullable=False),
+    Column("rejections", Text, nullable=False),
+    Column("time", Text, nullable=False),
+    UniqueConstraint("goal", "index"),
     label=("hypothesis",),
 )
 weights = _table(
