@@ -29,8 +29,9 @@ class Classification(Evaluator):
     """Accuracy, precision, recall, F1 and calibration of one class per example.
 
     Columns of `Scores.units`, one row per example: "id"; "target" and "prediction", class names; "confidence",
-    the probability of the predicted class rounded to 6 significant digits, "" where the model gives none.
-    All metrics follow from these columns alone: see `report`.
+    the probability of the predicted class rounded to 6 significant digits, "" where the model gives none;
+    "accuracy", 1 where the prediction is the target, else 0. All metrics follow from target, prediction and
+    confidence alone: see `report`.
     """
 
     metrics = (
@@ -66,6 +67,7 @@ class Classification(Evaluator):
         metrics, tables = report(targets, predictions, confidences, names)
         units: dict[str, Sequence[object]]
         units = {"id": ids, "target": targets, "prediction": predictions, "confidence": confidences}
+        units["accuracy"] = [int(target == given) for target, given in zip(targets, predictions, strict=True)]
         return Scores(units=units, metrics=metrics, tables=tables)
 
 

@@ -163,6 +163,11 @@ class Metric:
     low, high: the range; None where unbounded. worst: finite, counted for a diverged trial.
     per_unit: True where the metric is a mean over units of a per-unit score that is 0 or 1, so that it moves in
         steps of one over the number of units.
+    kind: what the number is made of. It decides, when a claim is registered and so before any data, which test
+        judges the claim's paired differences.
+        "score": an average over many units, roughly normal from seed to seed (an accuracy, an F1): a t-test.
+        "success": a success rate of few trials, which takes few values: a sign-flip test.
+        "episodes": a return or a length of episodes, often of two modes (learned it or not): a sign-flip test.
     """
 
     name: str
@@ -172,6 +177,7 @@ class Metric:
     low: float | None = None
     high: float | None = None
     per_unit: bool = False
+    kind: Literal["score", "success", "episodes"] = "score"
 
     @property
     def best(self) -> float | None:
@@ -184,7 +190,10 @@ class Scores:
     """What an evaluator says of one pass over a split.
 
     units: columns of equal length, one row per unit; always "id"; for a classification "target", "prediction",
-        "confidence"; for episodes "return", "length". Kept as one compressed block.
+        "confidence", "accuracy"; for episodes "return", "length". A column with the name of a metric holds that
+        metric's per-unit scores, and their mean is the metric: from them the noise of the evaluation items can be
+        told from that of the training seeds. A metric that is no mean over units (an F1, a minimum) has no column.
+        Kept as one compressed block.
     metrics: by name, at least those that the evaluator declares.
     tables: more detail, such as one row per class: table name → row name → column name → number.
     """

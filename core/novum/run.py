@@ -33,7 +33,8 @@ class Run:
 
     metrics, tables: on dev, after training. curve: points {"units", "share", "seconds", "losses", "metrics"}.
     test: {"metrics", "tables"} where it was asked for, else None. diverged: why training broke off, else None.
-    facts: {"units", "seconds", "bytes", "start"}.
+    facts: {"units", "seconds", "bytes", "start", "memory"}; "memory" is the peak while it trained, {"bytes", "what"}
+        ("process": resident memory of the process; "cuda": tensors on the GPU), or {"undefined": why}.
     """
 
     key: str
@@ -169,7 +170,7 @@ def _read(lab: Lab, trial: Trial, test: bool, order: Sequence[str]) -> Run:
         curve=tuple(result["curve"]),
         test=lab.ledger.scores([key], "test").get(key) if test else None,
         diverged=result["diverged"],
-        facts={name: result[name] for name in ("units", "seconds", "bytes", "start")},
+        facts={name: result[name] for name in ("units", "seconds", "bytes", "start")} | {"memory": _memory(result)},
         plan=trial.plan,
         weights=lab.folder / "weights" / str(result["weights"]),
     )
@@ -178,6 +179,12 @@ def _read(lab: Lab, trial: Trial, test: bool, order: Sequence[str]) -> Run:
 def _ordered(metrics: Mapping[str, Any], order: Sequence[str]) -> list[str]:
     """The evaluator's own order, the primary metric first; what it did not declare comes last."""
     return [name for name in order if name in metrics] + [name for name in metrics if name not in order]
+
+
+def _memory(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A trial's peak memory; undefined where it did not train to its end, or trained before Novum measured it."""
+    unmeasured = {"undefined": "no process measured it while this trial trained"}
+    return result.get("memory", unmeasured)  # type: ignore[no-any-return]  # JSON as `novum.runner.memory` gives it
 
 
 def flat(ledger: Ledger) -> list[dict[str, Any]]:
@@ -190,6 +197,7 @@ def flat(ledger: Ledger) -> list[dict[str, Any]]:
     found = []
     for row in rows:
         result = row["result"] or {}
+        memory = _memory(result)
         line = {
             "trial": row["key"],
             "task": row["plan"]["task"],
@@ -200,6 +208,7 @@ def flat(ledger: Ledger) -> list[dict[str, Any]]:
             "attempts": row["attempts"],
             "units": result.get("units"),
             "seconds": result.get("seconds"),
+            "memory_bytes": memory["bytes"] if "bytes" in memory else str(number(memory)),
         }
         for split, suffix in (("dev", ""), ("test", "-test")):
             metrics = scored[split].get(row["key"] + suffix, {"metrics": {}})["metrics"]

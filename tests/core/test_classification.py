@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -142,7 +143,7 @@ def test_an_empty_source_leaves_every_metric_undefined() -> None:
 
     assert {metric.name for metric in Classification.metrics} == set(scores.metrics)
     assert all(value == Undefined("the split has no examples") for value in scores.metrics.values())
-    assert scores.units["id"] == []
+    assert scores.units["id"] == scores.units["accuracy"] == []
 
 
 def test_stored_rows_give_the_same_numbers_again() -> None:
@@ -157,10 +158,28 @@ def test_stored_rows_give_the_same_numbers_again() -> None:
     again = report(units["target"], units["prediction"], units["confidence"], NAMES)
 
     assert again == (scores.metrics, scores.tables)
+    assert math.fsum(units["accuracy"]) / 700 == scores.metrics["accuracy"]
     assert units["id"] == [str(row) for row in range(700)]
     assert all(value == float(f"{value:.6g}") for value in units["confidence"])
     exact = probabilities.max(dim=1).values.tolist()
     assert units["confidence"] == pytest.approx(exact, rel=1e-5)
+
+
+def test_the_accuracy_of_each_example_is_1_or_0_and_their_mean_is_the_metric() -> None:
+    scores = evaluator().score(Answers(), examples([0, 1, 2, 3, 4, 0], [0, 1, 2, 0, 4, 4]), SIGNATURE)
+
+    column = scores.units["accuracy"]
+
+    assert column == [1, 1, 1, 0, 1, 0]
+    assert {type(each) for each in column} == {int}
+    assert sum(column) / len(column) == scores.metrics["accuracy"]
+
+
+def test_a_column_with_the_name_of_a_metric_is_there_for_the_mean_over_examples_alone() -> None:
+    scores = evaluator().score(Answers(), examples([0, 1], [0, 2]), SIGNATURE)
+
+    assert set(scores.units) & set(scores.metrics) == {"accuracy"}
+    assert {metric.kind for metric in Classification.metrics} == {"score"}
 
 
 def test_the_confidence_is_that_of_the_predicted_class_not_the_largest() -> None:

@@ -77,6 +77,20 @@ def test_the_worst_return_is_an_option_of_each_evaluator(returns: Callable[..., 
     assert plain.metrics[0].worst == Returns.metrics[0].worst == 0.0
 
 
+def test_every_metric_is_one_of_episodes_whatever_its_worst(returns: Callable[..., Returns]) -> None:
+    kinds = [metric.kind for made in (returns(), returns(worst=-2000.0)) for metric in made.metrics]
+
+    assert kinds == ["episodes"] * 6
+
+
+def test_a_column_with_the_name_of_a_metric_has_it_as_its_mean(returns: Callable[..., Returns]) -> None:
+    scores = returns().score(nobody, Played(([3.0, -1.0], [3.0, 7.0]), ([4.5], [5.0])), SIGNATURE)
+
+    means = {name: math.fsum(scores.units[name]) / 3 for name in scores.metrics if name in scores.units}
+
+    assert means == {name: scores.metrics[name] for name in ("return", "length")}
+
+
 def test_an_infinite_worst_is_refused(returns: Callable[..., Returns]) -> None:
     with pytest.raises(ConfigError, match="worst"):
         returns(worst=-math.inf)

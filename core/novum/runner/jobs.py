@@ -22,7 +22,7 @@ from novum import plugins
 from novum.data import Batch, Scores, Undefined
 from novum.errors import StudyError
 from novum.model import Preparation, Weights
-from novum.runner import artifacts, device
+from novum.runner import artifacts, device, memory
 from novum.runner.parts import Encoder, Parts
 from novum.runner.resolve import changed, resolve
 from novum.runner.train import Point, Trained, Trainer, score
@@ -169,6 +169,7 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     parts = Parts.of(plan["arm"])
     start = None if payload["parent"] is None else stored(parts, folder, payload["parent"])
+    peak = memory.measure(plan["device"])
     with open_tracker(payload["tracker"], folder, payload["key"]) as tracker:
         trainer = Trainer(
             parts,
@@ -181,8 +182,9 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
             watch=lambda point: tracker.point(dump_point(point)),
         )
         trained = trainer.run()
+    used = peak()  # before saving, which copies every tensor
     digest, size = artifacts.save(folder, trainer.scored, trained.preparation.dump())
-    return _result(trained) | {"weights": digest, "bytes": size}
+    return _result(trained) | {"weights": digest, "bytes": size, "memory": used}
 
 
 def _result(trained: Trained) -> dict[str, Any]:

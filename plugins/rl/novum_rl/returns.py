@@ -10,9 +10,9 @@ from novum import Act, DataError, Metric, Scores, Signature, Source
 
 def _metrics(worst: float) -> tuple[Metric, ...]:
     return (
-        Metric("return", "max", worst=worst, unit="reward"),
-        Metric("length", "max", worst=0.0, unit="steps", low=0.0),
-        Metric("return_min", "max", worst=worst, unit="reward"),
+        Metric("return", "max", worst=worst, unit="reward", kind="episodes"),
+        Metric("length", "max", worst=0.0, unit="steps", low=0.0, kind="episodes"),
+        Metric("return_min", "max", worst=worst, unit="reward", kind="episodes"),
     )
 
 
