@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +16,11 @@ from novum.errors import ConfigError, DataError, closest
 from novum.hypothesize import Comparison, Hypothesis
 
 MAX_BYTES = 1_000_000
+SHARED = (
+    *("margins", "estimand", "batch", "test", "futility", "expected_effect", "goal", "fdr", "scope", "confirm"),
+    *("price_per_hour", "seed", "keep", "metric", "rests_on"),
+)
+"""What every treatment's hypothesis takes from the file as it stands."""
 ARM_KEYS = ("task", "model", "evaluator", "recipe", "start_from")
 
 
@@ -57,12 +63,32 @@ class ClaimFile(config.Config):
     """The least effect that counts, on each task's scale: 0 is chance, 1 the reference."""
     minimum_effect_raw: float | None = None
     """The least effect that counts, in the metric's own units."""
-    max_seeds: int = 10
-    """Pairs of trials per task."""
+    margins: Literal["strict", "zone"] = "strict"
+    """Supported means: at least the least effect (strict), or above 0 with the least effect not excluded (zone)."""
+    estimand: Literal["mean", "win"] = "mean"
+    """What is compared: the mean difference, or the probability that the treatment wins a pair."""
+    max_seeds: int | Literal["open"] = 10
+    """Most pairs of trials per task; "open": no declared maximum."""
+    batch: int = 1
+    """Pairs between two looks."""
+    test: Literal["auto", "t", "sign-flip"] = "auto"
+    """The sequential test; auto goes by the metric's kind."""
+    futility: float = 0.1
+    """Predictive power below which the question is given up; 0: never."""
+    expected_effect: float | None = None
+    """The effect that is hoped for, in the unit of the least effect, for the judgement of power."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """One-sided error rate of the claim; several treatments share it."""
+    """One-sided error rate of the claim, which several treatments share; with a goal, of the goal's whole stream."""
+    goal: str | None = None
+    """The stream of hypotheses that this claim belongs to."""
+    fdr: Literal["lord++", "lond", "none"] = "lord++"
+    """How a goal's error rate is spent on its hypotheses."""
     scope: str = "all"
-    """On how many tasks it must hold."""
+    """On how many tasks it must hold: all, at_least(r), or their average."""
+    confirm: Literal["same-networks", "fresh-seeds"] = "same-networks"
+    """Which networks new data are scored with."""
+    price_per_hour: float | None = None
+    """Price of one device for an hour, in any currency, to report money."""
     seed: int = 0
     """Root of the seed schedule."""
     keep: str = "first"
@@ -93,7 +119,8 @@ def load(path: str | Path, treatment: str | None = None, overrides: Sequence[str
 
 
 def load_all(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Hypothesis, ...]:
-    """One hypothesis per treatment of a claim file, in order; each is tested at alpha / number of treatments.
+    """One hypothesis per treatment of a claim file, in order; each is tested at alpha / number of treatments,
+    or, where the file names a goal, at the level that the goal's stream gives it.
 
     overrides: "tasks.digits.recipe.learning_rate=1e-3": a dotted key and a TOML value (or bare text).
     Raises DataError when the file cannot be read, ConfigError when it does not hold a claim.
@@ -123,6 +150,7 @@ def read(path: Path) -> dict[str, Any]:
 def hypotheses(data: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...]:
     """Hypotheses from the tables of a claim file. Raises ConfigError, with the place of the fault."""
     _explain_misplaced(data, where)
+    data, bars = _take_bars(data, where)
     written = config.parse(ClaimFile, data, where)
     for field in ("tasks", "treatments"):
         if not getattr(written, field):
@@ -137,29 +165,56 @@ def hypotheses(data: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...]:
     shared = {
         "minimum_effect": written.minimum_effect if written.minimum_effect is not None else 0.0,
         "minimum_effect_raw": written.minimum_effect_raw,
-        **{name: getattr(written, name) for name in ("max_seeds", "scope", "seed", "keep", "metric", "rests_on")},
+        **{name: getattr(written, name) for name in SHARED},
+        "max_seeds": None if written.max_seeds == "open" else written.max_seeds,
     }
+    share = 1 if written.goal is not None else len(written.treatments)  # a goal's stream spends alpha by itself
     if written.minimum_effect is not None and written.minimum_effect_raw is not None:
         raise ConfigError(f"{where}: give minimum_effect or minimum_effect_raw, not both.")
     return tuple(
         Hypothesis(
             claim=written.claim,
             name=treatment,
-            alpha=written.alpha / len(written.treatments),
-            tasks={name: _compare(written, name, treatment, where) for name in written.tasks},
+            alpha=written.alpha / share,
+            tasks={name: _compare(written, name, treatment, where, bars.get(name)) for name in written.tasks},
             **shared,
         )
         for treatment in written.treatments
     )
 
 
-def _compare(written: ClaimFile, name: str, treatment: str, where: str) -> Comparison:
+def _take_bars(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, float]]:
+    """The tables without controls that are numbers, and those numbers by task: `control = 0.9` is a bar to reach."""
+
+    def number(value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    tables = data.get("tasks")
+    if not isinstance(tables, Mapping):
+        return dict(data), {}
+    over = data.get("control") if number(data.get("control")) else None
+    bars, left = {}, {}
+    for name, table in tables.items():
+        own = table.get("control") if isinstance(table, Mapping) else None
+        if number(own) or (own is None and over is not None):
+            bars[name] = float(own if number(own) else over)  # type: ignore[arg-type]
+            if not math.isfinite(bars[name]):
+                raise ConfigError(f"{where}: tasks.{name}.control: received {bars[name]!r}; a bar is a finite number.")
+        dropped = number(own)
+        left[name] = {key: value for key, value in table.items() if key != "control"} if dropped else table
+    plain = {
+        key: value for key, value in data.items() if key != "tasks" and not (key == "control" and over is not None)
+    }
+    return plain | {"tasks": left}, bars
+
+
+def _compare(written: ClaimFile, name: str, treatment: str, where: str, bar: float | None) -> Comparison:
     table = written.tasks[name]
     base = {key: getattr(table, key) for key in ARM_KEYS}
     control = _merge(_merge(base, written.control), table.control)
     treated = _merge(_merge(base, written.treatments[treatment]), table.treatments.get(treatment, Override()))
     return Comparison(
-        control=_arm(control, f"{where}: tasks.{name}"),
+        control=_arm(control, f"{where}: tasks.{name}") if bar is None else bar,
         treatment=_arm(treated, f"{where}: tasks.{name}"),
         metric=table.metric,
         minimum_effect=table.minimum_effect,

@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from novum.arm import canonical, fingerprint
-from novum.errors import ConfigError, RegistrationError, closest
-from novum.stats.paired import boundary
+from novum.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from novum.hypothesize import Hypothesis
+    from novum.evidence import Evidence
     from novum.lab import Lab
     from novum.ledger import Ledger
 
-METHOD = {"name": "paired-t", "version": 1}
 SIDES = ("control", "treatment")
 
 
@@ -68,12 +66,7 @@ class Trial:
 class Experiment:
     """Arms × seeds, frozen. `text` is the canonical JSON of the whole plan; everything else is read from it.
 
-    ::
-
-        hypothesis   id
-        method       {"name", "version"}; alpha; boundary: the critical value
-        seeds        {"root", "block", "indices"}
-        tasks        name → {control, treatment: plans; metric; minimum_effect; margin; scale; resolution; signature}
+    `novum.design` makes it and says what stands in it.
     """
 
     text: str
@@ -88,200 +81,120 @@ class Experiment:
         """The fingerprint of the plan: SHA-256, 32 hexadecimal digits."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:32]
 
-    @property
+    @functools.cached_property
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """What each task's comparison is."""
-        return dict(self.record["tasks"])
+        """What each task's comparison is, in the order of the claim."""
+        return {name: self.record["tasks"][name] for name in self.record["order"]}
 
     def trials(self) -> Iterator[Trial]:
         """Every trial of the plan, pair by pair, so that a study which is stopped holds whole pairs."""
-        seeds = self.record["seeds"]
-        for index in seeds["indices"]:
-            for name, task in self.tasks.items():
-                for side in SIDES:
-                    yield Trial.of(name, side, index, task[side], {**seeds, "index": index, "indices": None})
+        for index in self.record["seeds"]["indices"]:
+            for name in self.record["order"]:
+                yield from self.pair(name, index)
+
+    def pair(self, name: str, index: int) -> tuple[Trial, ...]:
+        """The trials of one task at one seed: control and treatment; the treatment alone where the control is a bar."""
+        if (name, index) not in self._made:
+            task, seed = self.tasks[name], {**self._seeds, "index": index, "indices": None}
+            sides = [side for side in SIDES if task[side] is not None]
+            self._made[name, index] = tuple(Trial.of(name, side, index, task[side], seed) for side in sides)
+        return self._made[name, index]
+
+    @property
+    def size(self) -> int:
+        """Trials of the whole plan, parents included, each counted once."""
+        return sum(len(self._seeds["indices"]) * task["trials_per_pair"] for task in self.tasks.values())
+
+    def confirming(self) -> Iterator[Trial]:
+        """The trials that may be scored on new data: those of the plan, or as many of the seeds that follow them."""
+        if self.record["confirm"] == "same-networks":
+            yield from self.trials()
+            return
+        count = len(self._seeds["indices"])
+        for index in range(count, 2 * count):
+            for name in self.record["order"]:
+                yield from self.pair(name, index)
+
+    @functools.cached_property
+    def _made(self) -> dict[tuple[str, int], tuple[Trial, ...]]:
+        return {}  # keys are hashes of whole plans, and the same trials are asked for again after every result
+
+    @functools.cached_property
+    def _seeds(self) -> dict[str, Any]:
+        return dict(self.record["seeds"])
 
 
-def design(
-    hypothesis: Hypothesis,
-    arms: Mapping[str, Mapping[str, Any]],
-    observations: Mapping[str, Mapping[str, Any]],
-    ledger: Ledger,
-) -> Experiment:
-    """Freeze a hypothesis into a plan.
-
-    arms: "TASK/control" and "TASK/treatment" → what the job `resolve` gave. observations: task → facts and scale.
-    Raises ConfigError when a metric does not exist, or when a margin has no scale to stand on.
-    """
-    tasks = {name: _task(hypothesis, name, arms, observations[name]) for name in hypothesis.tasks}
-    indices = list(range(hypothesis.max_seeds))
-    plan = {
-        "hypothesis": hypothesis.id,
-        "method": METHOD,
-        "alpha": hypothesis.alpha,
-        "boundary": float(f"{boundary(hypothesis.alpha, hypothesis.max_seeds):.9g}"),
-        "scope": hypothesis.scope,
-        "keep": hypothesis.keep,
-        "seeds": {"root": hypothesis.seed, "block": _block(tasks, ledger), "indices": indices},
-        "tasks": tasks,
-    }
-    return Experiment(canonical(plan))
+def chain(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A plan, then the one that it starts from, and so on up."""
+    above: Mapping[str, Any] | None = plan
+    while above is not None:
+        yield above
+        above = above["start_from"]
 
 
-def _task(
-    hypothesis: Hypothesis, name: str, arms: Mapping[str, Mapping[str, Any]], observed: Mapping[str, Any]
-) -> dict[str, Any]:
-    asked = hypothesis.tasks[name]
-    control, treatment = arms[f"{name}/control"], arms[f"{name}/treatment"]
-    metrics = {metric["name"]: metric for metric in control["metrics"]}
-    metric = metrics.get(asked.metric or control["metrics"][0]["name"])
-    if metric is None:
-        raise ConfigError(f"task {name!r}: no metric is called {asked.metric!r}; {closest(asked.metric, metrics)}.")
-    if metric not in treatment["metrics"]:
-        raise ConfigError(
-            f"task {name!r}: the treatment's evaluator does not give {metric['name']!r} as the control's does; "
-            "judge both arms by the same evaluator."
-        )
-    scale = observed["scale"]
-    if scale is not None and scale["metric"] != metric["name"]:
-        scale = None
-    if scale is not None and _better(metric["worst"], scale["chance"], metric["direction"]):
-        raise ConfigError(
-            f"task {name!r}: the worst value of {metric['name']!r} is {metric['worst']!r}, which is better than chance "
-            f"({scale['chance']!r}), so a trial that diverges would be rewarded; set the evaluator's `worst` below it."
-        )
-    if asked.minimum_effect_raw is not None:
-        margin = asked.minimum_effect_raw
-    elif scale is not None:
-        margin = float(asked.minimum_effect or 0.0) * abs(scale["reference"] - scale["chance"])
-    elif not asked.minimum_effect:
-        margin = 0.0
-    else:
-        raise ConfigError(
-            f"task {name!r}: minimum_effect = {asked.minimum_effect!r} is on the task's scale, but the task states no "
-            f"chance and reference for {metric['name']!r}; give minimum_effect_raw in {metric['unit'] or 'its units'}."
-        )
-    sizes = {fact["id"]: fact["value"] for fact in observed["facts"]}
-    return {
-        "control": control["plan"],
-        "treatment": treatment["plan"],
-        "metric": metric,
-        "minimum_effect": asked.minimum_effect,
-        "margin": float(f"{margin:.9g}"),
-        "scale": scale,
-        "resolution": {
-            split: 1.0 / sizes[f"{split}.size"] if metric["per_unit"] and sizes.get(f"{split}.size") else 0.0
-            for split in ("dev", "test")
-        },
-        "signature": control["signature"],
-    }
-
-
-def _better(first: float, second: float, direction: str) -> bool:
-    return first > second if direction == "max" else first < second
-
-
-def _block(tasks: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> str:
-    """The first block of seeds in which no trial of any treatment exists: what was seen is no evidence (law 1).
-
-    Trials of other sources or versions count as well: editing a comment makes no seed unseen.
-    """
-    treatments = {_meant(task["treatment"]) for task in tasks.values()}
-    used = {
-        row["block"] for row in ledger.trials() if row["kind"] == "train" and _meant(row["plan"]["plan"]) in treatments
-    }
-    return next(str(block) for block in range(len(used) + 1) if str(block) not in used)
-
-
-def _meant(plan: Mapping[str, Any]) -> str:
+def meant(plan: Mapping[str, Any]) -> str:
     """The arm that a plan is of, whatever code and device it was planned with."""
     above = plan["start_from"]
     parts = {name: plan[name] for name in ("arm", "units", "data", "checkpoint")}
-    return fingerprint(parts | {"start_from": None if above is None else _meant(above)})
+    return fingerprint(parts | {"start_from": None if above is None else meant(above)})
 
 
 # ------------------------------------------------------------------------------------------------------ the act
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What an experiment saw: task → one row per registered seed, in order, as `novum.decide` takes them."""
+def run(lab: Lab, experiment: Experiment, pause: int | None = None) -> Evidence:
+    """Train what the plan's looks ask for, until they decide; what is trained already is not trained again.
 
-    rows: Mapping[str, tuple[Mapping[str, Any], ...]]
-
-
-def run(lab: Lab, experiment: Experiment) -> Evidence:
-    """Train every trial of a registered plan that is not trained yet.
-
-    Raises RegistrationError when the plan is not in the ledger, or is not what was registered (law 1).
+    A decision cancels what still runs for that task. pause: stop asking at so many pairs per task, for a claim with
+    no declared maximum. Raises RegistrationError when the plan is not in the ledger, or is not what was registered
+    (law 1).
     """
     from novum import trials
+    from novum.decide import progress
+    from novum.evidence import evidence
 
     check_registered(lab.ledger, experiment)
-    trials.train(lab, list(experiment.trials()))
+    told: dict[str, tuple[int, str | None]] = {}
+
+    def wanted() -> list[Trial]:
+        """Trials that a look still needs, those first that it waits for."""
+        walk = progress(experiment.record, evidence(lab.ledger, experiment, "dev", items=False).rows)
+        for name, standing in walk.standings.items():
+            at = (standing.n, standing.outcome)
+            if standing.decision is not None and told.get(name) != at:
+                told[name] = at
+                lab.listener.look(name, experiment.record, standing)
+        return [trial for name, index in _places(experiment, walk, pause) for trial in experiment.pair(name, index)]
+
+    trials.train(lab, wanted, total=experiment.size)
     return evidence(lab.ledger, experiment, "dev")
 
 
+def _places(experiment: Experiment, walk: Any, pause: int | None) -> Iterator[tuple[str, int]]:
+    """(task, seed index) of every pair that may still be looked at, in the order in which they are wanted."""
+    if walk.outcome is not None:
+        return
+    most = len(experiment.record["seeds"]["indices"])
+    most = most if pause is None else min(pause, most)
+    if walk.needs[0][1] > most:
+        return
+    together = experiment.record["scope"] == "average"
+    for name, pairs in walk.needs if together else walk.needs[:1]:
+        yield from ((name, index) for index in range(min(pairs, most)))
+    for name, pairs in walk.needs:
+        yield from ((name, index) for index in range(min(pairs, most)))
+    for index in range(most):
+        yield from ((name, index) for name, _ in walk.needs)
+
+
 def check_registered(ledger: Ledger, experiment: Experiment) -> None:
-    """Raise RegistrationError unless this very plan stands in the ledger."""
+    """Raise RegistrationError unless this very plan stands in the ledger; StudyError for a method of another Novum."""
+    from novum.decide import method_of
+
+    method_of(experiment.record)
     stored = ledger.experiment(experiment.record["hypothesis"])
     if canonical(stored["plan"]) != experiment.text:
         raise RegistrationError(
             f"the plan of {experiment.record['hypothesis']} differs from the registered one; an edited plan is a new "
             "claim: register it as one (it will name this one as its parent)."
         )
-
-
-def evidence(ledger: Ledger, experiment: Experiment, split: str) -> Evidence:
-    """The stored rows of an experiment on "dev" or "test". Reads only. Pairs that have not ended are left out, unless
-    one side failed: then the other is "unrun".
-    """
-    trials = list(experiment.trials())
-    keys = {each.key for trial in trials for each in trial.line()}
-    stored = {row["key"]: row for row in ledger.trials(keys=sorted(keys))}
-    scored = {}
-    if split != "dev":
-        scored = {row["key"]: row for row in ledger.trials(keys=[f"{trial.key}-{split}" for trial in trials])}
-    metrics = ledger.scores([_score_key(trial.key, split) for trial in trials], split)
-    rows: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in experiment.tasks}
-    for trial in trials:
-        row = stored.get(trial.key)
-        if row is None or row["state"] not in ("done", "diverged", "failed"):
-            continue
-        metric = experiment.tasks[trial.task]["metric"]["name"]
-        again = scored.get(f"{trial.key}-{split}")
-        failed = row if row["state"] == "failed" else again if again and again["state"] == "failed" else None
-        side = _side(row, failed, metrics.get(_score_key(trial.key, split)), metric)
-        side["seconds"] += sum(_seconds(stored.get(above.key)) for above in list(trial.line())[1:])
-        rows[trial.task].setdefault(trial.index, {"index": trial.index})[trial.side] = side
-    return Evidence({name: tuple(_pairs(pairs)) for name, pairs in rows.items()})
-
-
-def _pairs(rows: Mapping[int, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    unrun = {"state": "unrun", "value": None, "seconds": 0.0, "because": "the experiment broke before it ended"}
-    for index in sorted(rows):
-        ended = [side for side in SIDES if side in rows[index]]
-        if len(ended) == len(SIDES) or any(rows[index][side]["state"] == "failed" for side in ended):
-            yield dict.fromkeys(SIDES, unrun) | rows[index]
-
-
-def _score_key(key: str, split: str) -> str:
-    return key if split == "dev" else f"{key}-{split}"
-
-
-def _side(row: Mapping[str, Any], failed: Any, scored: Any, metric: str) -> dict[str, Any]:
-    seconds = float(row["result"].get("seconds", 0.0))
-    if failed is not None:
-        return {"state": "failed", "value": None, "seconds": seconds, "because": failed["result"]["failed"]}
-    if row["state"] == "diverged":
-        return {"state": "diverged", "value": None, "seconds": seconds, "because": row["result"]["diverged"]}
-    value = None if scored is None else scored["metrics"].get(metric, {"undefined": f"{metric} was not given"})
-    if value is None:
-        return {"state": "failed", "value": None, "seconds": seconds, "because": "it was not scored"}
-    if isinstance(value, Mapping):
-        return {"state": "undefined", "value": None, "seconds": seconds, "because": value["undefined"]}
-    return {"state": "done", "value": float(value), "seconds": seconds, "because": None}
-
-
-def _seconds(row: Mapping[str, Any] | None) -> float:
-    return 0.0 if row is None else float((row["result"] or {}).get("seconds", 0.0))

@@ -9,15 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from novum import experiment as experiments
+from novum import streams
 from novum import validate as validation
 from novum.arm import canonical, fingerprint
+from novum.design import design
 from novum.errors import RegistrationError
-from novum.experiment import Experiment, design
+from novum.experiment import Experiment
 from novum.lab import Lab, local_code
 from novum.trials import POINTS
 
 if TYPE_CHECKING:
     from novum.arm import Arm
+    from novum.evidence import Evidence
     from novum.hypothesize import Hypothesis
     from novum.ledger import Ledger
     from novum.validate import Verdict
@@ -33,8 +36,7 @@ class Goal:
     @classmethod
     def of(cls, hypothesis: Hypothesis) -> Goal:
         """The goal of a claim that somebody wrote: its tasks and both their arms."""
-        arms = {name: {"control": each.control, "treatment": each.treatment} for name, each in hypothesis.tasks.items()}
-        return cls(hypothesis.claim, arms)
+        return cls(hypothesis.claim, {name: each.arms for name, each in hypothesis.tasks.items()})
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,11 @@ class Seen:
 Propose = Callable[[Seen], "Hypothesis | None"]
 
 
-def cycle(goal: Goal, lab: Lab, propose: Propose) -> Verdict | None:
-    """Once round the loop; None when the proposer has nothing left to propose."""
+def cycle(goal: Goal, lab: Lab, propose: Propose, pause: int | None = None) -> Verdict | None:
+    """Once round the loop; None when the proposer has nothing left to propose.
+
+    pause: pairs per task at which a claim with no declared maximum stops for now, undecided and unrecorded.
+    """
     lab.listener.act(1, "observe", "What do the tasks look like, and what are their 0 and 1?")
     seen = observe(goal, lab)
 
@@ -66,13 +71,18 @@ def cycle(goal: Goal, lab: Lab, propose: Propose) -> Verdict | None:
 
     lab.listener.act(3, "experiment", "Train both arms on the same seeds, and score them on dev.")
     lab.listener.registered(plan.record)
-    evidence = experiments.run(lab, plan)
+    evidence = experiments.run(lab, plan, pause)
 
+    return _decide(lab, plan, evidence)
+
+
+def _decide(lab: Lab, plan: Experiment, evidence: Evidence) -> Verdict:
     lab.listener.act(4, "validate on new data", "Decide; where the claim holds, open test once.")
-    return finish(lab, plan, validation.validate(lab, plan, evidence))
+    verdict = validation.validate(lab, plan, evidence)
+    return finish(lab, plan, verdict) if verdict.ended else verdict
 
 
-def family(hypotheses: Sequence[Hypothesis], lab: Lab) -> list[Verdict]:
+def family(hypotheses: Sequence[Hypothesis], lab: Lab, pause: int | None = None) -> list[Verdict]:
     """The treatments of one claim: all registered together before any of them runs, so that they share the control's
     trials and none is chosen after another was seen.
     """
@@ -84,11 +94,11 @@ def family(hypotheses: Sequence[Hypothesis], lab: Lab) -> list[Verdict]:
         lab.listener.act(2, "hypothesize", f"{hypothesis.claim} ({hypothesis.name}, tested at {hypothesis.alpha:.3g})")
     if proposed:
         register_all(lab, proposed)
-    verdicts = [resume(hypothesis, lab) for hypothesis in hypotheses]
+    verdicts = [resume(hypothesis, lab, pause) for hypothesis in hypotheses]
     return [verdict for verdict in verdicts if verdict is not None]
 
 
-def resume(hypothesis: Hypothesis, lab: Lab) -> Verdict | None:
+def resume(hypothesis: Hypothesis, lab: Lab, pause: int | None = None) -> Verdict | None:
     """Go on with a registered claim where it stopped; None when it is not registered."""
     known = lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
     if known is None:
@@ -99,9 +109,7 @@ def resume(hypothesis: Hypothesis, lab: Lab) -> Verdict | None:
     plan = registered(lab.ledger, known["id"])
     lab.listener.act(3, "experiment", f"The registered plan of {known['id']}: what is trained is not trained again.")
     lab.listener.registered(plan.record)
-    evidence = experiments.run(lab, plan)
-    lab.listener.act(4, "validate on new data", "Decide; where the claim holds, open test once.")
-    return finish(lab, plan, validation.validate(lab, plan, evidence))
+    return _decide(lab, plan, experiments.run(lab, plan, pause))
 
 
 def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
@@ -110,7 +118,8 @@ def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
     """
     from novum import trials
 
-    trials.forget(lab, list(plan.trials()), plan.record["keep"], verdict.hypothesis)
+    fresh = plan.confirming() if plan.record["confirm"] == "fresh-seeds" else ()
+    trials.forget(lab, [*plan.trials(), *fresh], plan.record["keep"], verdict.hypothesis)
     return validation.record(lab, verdict)
 
 
@@ -175,9 +184,13 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
     """Register hypotheses together, all or none, once every one of them is designed and rehearsed."""
     ready: list[tuple[dict[str, Any], dict[str, Any]]] = []
     plans: list[Experiment] = []
+    spent: list[dict[str, Any]] = []
     for hypothesis, seen in proposed:
-        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger)
-        lab.listener.say(estimate(lab, plan, seen))
+        stream = streams.spend(lab.ledger, hypothesis, spent)
+        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream)
+        lab.listener.say(estimate(lab, plan, seen))  # rehearses both arms, so that a typo costs no error rate
+        for sentence in announced(plan.record, hypothesis):
+            lab.listener.say(sentence)
         record = hypothesis.to_json() | {
             "id": hypothesis.id,
             "fingerprint": hypothesis.fingerprint,
@@ -187,12 +200,50 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
                 for task, arms in seen.goal.arms.items()
             },
         }
+        if stream is not None:
+            record["stream"] = stream
+            spent.append(stream)
         ready.append((record, {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record}))
         plans.append(plan)
     lab.ledger.register(ready)
     for plan in plans:
         lab.listener.say(f"Registered as {plan.record['hypothesis']}; the plan's fingerprint is {plan.id}.")
     return plans
+
+
+def announced(plan: Mapping[str, Any], hypothesis: Hypothesis) -> list[str]:
+    """What a person should know before a claim starts: its level in a stream, a raised maximum, its power."""
+    said = []
+    stream = plan["stream"]
+    if stream is not None:
+        rule = {"lord++": "LORD++", "lond": "LOND", "none": "no correction"}[stream["rule"]]
+        said.append(
+            f"Tested at {plan['level']:.3g}, the {ordinal(stream['index'])} of goal {stream['goal']} "
+            f"({rule} at {stream['alpha']:.3g})."
+        )
+    count = len(plan["seeds"]["indices"])
+    if hypothesis.max_seeds is not None and count > hypothesis.max_seeds:
+        said.append(
+            f"max_seeds is raised from {hypothesis.max_seeds} to {count}: with fewer pairs nothing could be supported "
+            "at this level."
+        )
+    powers = {name: plan["tasks"][name]["power"] for name in plan["order"]}
+    if plan["average"] is not None:
+        powers = {"the average": plan["average"]["power"]}
+    for name, power in powers.items():
+        if power["label"] == "under-powered":
+            said.append(f"Under-powered on {name}: {power['because']}.")
+    unknown = [name for name, power in powers.items() if power["label"] == "unknown"]
+    if unknown:
+        said.append(f"Power unknown on {', '.join(unknown)}: {powers[unknown[0]]['because']}.")
+    return said
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th, 21st, …"""
+    if number % 100 in (11, 12, 13):
+        return f"{number}th"
+    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th') }"
 
 
 def parent_of(ledger: Ledger, hypothesis: Hypothesis) -> str | None:
@@ -207,7 +258,10 @@ def parent_of(ledger: Ledger, hypothesis: Hypothesis) -> str | None:
 
 def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
     """Rehearse every arm in a worker, and say how many trials there are and how long they may take."""
-    arms = {f"{name}/{side}": task[side] for name, task in plan.tasks.items() for side in experiments.SIDES}
+    tasks = plan.tasks.items()
+    arms = {
+        f"{name}/{side}": task[side] for name, task in tasks for side in experiments.SIDES if task[side] is not None
+    }
     speeds = lab.all((name, "preflight", {"plan": arm, "local": local_code(arm["arm"])}) for name, arm in arms.items())
     total, seconds = 0, 0.0
     for name, speed in speeds.items():
@@ -221,7 +275,13 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
             chain, depth = chain["start_from"], depth + 1
         total += depth * len(plan.record["seeds"]["indices"])
     about = lab.executor.describe()
-    return f"{trials_line(total, seconds / about['workers'], about)}; Ctrl-C is safe."
+    if plan.record["open"]:
+        pairs = len(plan.record["seeds"]["indices"])
+        each = duration(seconds / pairs / about["workers"])
+        return (
+            f"No maximum is declared: about {each} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
+        )
+    return f"{trials_line(total, seconds / about['workers'], about)}; a decision ends it early; Ctrl-C is safe."
 
 
 def trials_line(total: int, seconds: float, about: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,38 +28,150 @@ STOPPING = ("StudyError", "RegistrationError", "InputError", "ConfigError", "Dat
 imported): the trial itself is not to blame, and returns to the plan."""
 
 
-def train(lab: Lab, trials: Sequence[Trial], points: int = POINTS) -> bool:
-    """Train what is not trained yet, parents first. Returns whether nothing broke.
+Wanted = Callable[[], Sequence["Trial"]]
 
-    A trial that breaks (a plugin's exception, or a process lost too often) ends the rest: the plan cannot be
-    completed. Interrupting is safe: running trials return to the plan.
+
+def train(lab: Lab, wanted: Wanted | Sequence[Trial], *, total: int | None = None, points: int = POINTS) -> bool:
+    """Train what is wanted and not trained yet, parents before those that start from them. Returns whether nothing
+    broke.
+
+    wanted: trials in the order in which they are needed, or a function that names those that are still needed; it is
+    asked again after each result, and what runs and is wanted no more is cancelled. total: how many trials that may
+    come to, for progress. A list of trials is given up as soon as one breaks (a plugin's exception, or a process lost
+    too often). Interrupting is safe: running trials return to the plan.
     """
-    everything = _with_parents(trials)
-    lab.ledger.plan_trials([trial.to_json() for trial in everything.values()])
-    rows = {row["key"]: row for row in lab.ledger.trials(keys=list(everything))}
-    if all(row["state"] in ENDED for row in rows.values()):
-        return all(row["state"] != "failed" for row in rows.values())
-    announced = _Announced(lab, everything, rows)
+    feed = _Feed(lab, wanted, points)
+    if not feed.queue:
+        return not feed.broken
+    announced = _Announced(lab)
+    lab.listener.planned(total or len(feed.everything), feed.done, lab.executor.describe()["workers"])
     try:
-        return all(_wave(lab, wave, points, announced) for wave in _waves(everything.values()))
+        for result in lab.executor.run(feed.jobs()):
+            feed.take_in(result, announced)
     finally:
+        feed.stop()
         lab.listener.ended()
+    return not feed.broken
+
+
+class _Feed:
+    """Hands trials to the executor one by one, as long as they are wanted, and takes their results."""
+
+    def __init__(self, lab: Lab, wanted: Wanted | Sequence[Trial], points: int) -> None:
+        self._lab = lab
+        self._points = points
+        self._fixed = not callable(wanted)
+        self._wanted: Wanted = wanted if callable(wanted) else lambda: wanted
+        self._running: dict[str, tuple[Trial, int]] = {}
+        self._losses: Counter[str] = Counter()
+        self._lost: str | None = None  # whose process died last: others go first, should the cause be passing
+        self._states: dict[str, str] = {}
+        self.everything: dict[str, Trial] = {}
+        self.announced: _Announced | None = None
+        self.queue: list[Trial] = []
+        self._ask()
+
+    @property
+    def done(self) -> int:
+        """How many of the trials seen so far have ended."""
+        return sum(state in ENDED for state in self._states.values())
+
+    @property
+    def broken(self) -> bool:
+        """Whether a trial that is wanted has failed."""
+        return any(self._states.get(key) == "failed" for key in self.everything)
+
+    def _ask(self) -> None:
+        """Ask what is wanted now; what is known to the ledger already counts as it stands there."""
+        wanted = _with_parents(self._wanted())
+        unknown = [key for key in wanted if key not in self._states]
+        stored = {row["key"]: str(row["state"]) for row in self._lab.ledger.trials(keys=unknown)} if unknown else {}
+        self._states |= {key: stored.get(key, "planned") for key in unknown}
+        self.everything |= wanted
+        left = [trial for key, trial in wanted.items() if self._states[key] not in ENDED]
+        self.queue = [] if self._fixed and self.broken else left
+
+    def jobs(self) -> Iterator[Job | None]:
+        """The next job whenever the executor has room; None while all that is ready runs."""
+        while True:
+            asked = self.queue
+            ready = (each for each in asked if self._ready(each))
+            trial = next((each for each in ready if each.key != self._lost), None)
+            if trial is None and self._lost is not None:  # nothing else is ready: at once again
+                self._lost = None
+                continue
+            if trial is not None:
+                yield self._start(trial)
+            elif self.queue is not asked:  # a trial ended without being run
+                continue
+            elif self._running:
+                yield None
+            else:
+                return
+
+    def _ready(self, trial: Trial) -> bool:
+        if trial.key in self._running or self._states[trial.key] in ENDED:
+            return False
+        if trial.parent is None:
+            return True
+        above = self._states[trial.parent.key]
+        if above == "diverged":
+            self._orphan(trial, trial.parent)
+        return above == "done"
+
+    def _orphan(self, trial: Trial, parent: Trial) -> None:
+        """A trial whose parent diverged has nothing to begin with: it diverged with it, without being run."""
+        ledger = self._lab.ledger
+        row = ledger.trial(parent.key)
+        assert row is not None
+        why = f"the arm it starts from diverged: {row['result']['diverged']}"
+        result = {"units": 0, "seconds": 0.0, "curve": [], "diverged": why, "start": None, "weights": None, "bytes": 0}
+        result["memory"] = {"undefined": "it was not run"}
+        ledger.plan_trials([trial.to_json()])
+        ledger.finish(trial.key, ledger.start(trial.key), "diverged", result, {})
+        self._states[trial.key] = "diverged"
+        if self.announced is not None:
+            self.announced(trial, "diverged", result)
+        self._ask()
+
+    def _start(self, trial: Trial) -> Job:
+        job = train_job(self._lab, trial, self._points)
+        self._lab.ledger.plan_trials([trial.to_json()])
+        self._running[trial.key] = (trial, self._lab.ledger.start(trial.key))
+        return job
+
+    def take_in(self, result: Result, announced: _Announced) -> None:
+        """Store a result, ask again what is wanted, and cancel what is not."""
+        self.announced = announced
+        key = result.job.id
+        trial, attempt = self._running[key]
+        if result.error is not None and result.error.type in STOPPING:
+            raise reraise(result.error, "train", _title(trial), self._lab.folder)
+        del self._running[key]
+        self._losses[key] += result.lost
+        self._lost = key if result.lost else None
+        state = store(self._lab, result, attempt, result.lost and self._losses[key] < ATTEMPTS)
+        if state != "cancelled":
+            announced(trial, state, result.value or {})
+        if state in ENDED:
+            self._states[key] = state
+            self._ask()
+        surplus = self._running.keys() - {trial.key for trial in self.queue}
+        if surplus:
+            self._lab.executor.cancel(surplus)
+
+    def stop(self) -> None:
+        """Put what still runs back into the plan."""
+        for key in self._running:
+            self._lab.ledger.release(key, "stopped before it ended")
 
 
 class _Announced:
-    """Tells the listener how many trials there are, and each that ends."""
+    """Tells the listener of each trial that ends."""
 
-    def __init__(self, lab: Lab, trials: Mapping[str, Trial], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, lab: Lab) -> None:
         self._lab = lab
-        self._losses: Counter[str] = Counter()
         self._started: set[str] = set()
-        done = sum(row["state"] in ENDED for row in rows.values())
-        lab.listener.planned(len(trials), done, lab.executor.describe()["workers"])
-
-    def may_retry(self, result: Result) -> bool:
-        """Whether a trial whose process died is tried again; counts this loss."""
-        self._losses[result.job.id] += result.lost
-        return result.lost and self._losses[result.job.id] < ATTEMPTS
 
     def __call__(self, trial: Trial, state: str, result: Mapping[str, Any]) -> None:
         start = result.get("start")
@@ -81,66 +193,6 @@ def _with_parents(trials: Iterable[Trial]) -> dict[str, Trial]:
     return found
 
 
-def _waves(trials: Iterable[Trial]) -> list[list[Trial]]:
-    """Trials by how many ancestors they have: each wave needs only the weights of the waves before it."""
-    waves: list[list[Trial]] = []
-    for trial in trials:
-        depth = len(list(trial.line())) - 1
-        waves.extend([] for _ in range(depth + 1 - len(waves)))
-        waves[depth].append(trial)
-    return waves
-
-
-def _wave(lab: Lab, wave: Sequence[Trial], points: int, announced: _Announced) -> bool:
-    left = list(wave)
-    while left:
-        states = {row["key"]: row for row in lab.ledger.trials(keys=[trial.key for trial in left])}
-        if any(row["state"] == "failed" for row in states.values()):
-            return False
-        left = [trial for trial in left if states[trial.key]["state"] not in ENDED]
-        left = [trial for trial in left if not _orphaned(lab, trial, announced)]
-        if left and not _round(lab, left, points, announced):
-            return False
-    return True
-
-
-def _orphaned(lab: Lab, trial: Trial, announced: _Announced) -> bool:
-    """A trial whose parent diverged has nothing to begin with: it diverged with it, without being run."""
-    if trial.parent is None:
-        return False
-    parent = lab.ledger.trial(trial.parent.key)
-    if parent is None or parent["state"] != "diverged":
-        return False
-    why = f"the arm it starts from diverged: {parent['result']['diverged']}"
-    result = {"units": 0, "seconds": 0.0, "curve": [], "diverged": why, "start": None, "weights": None, "bytes": 0}
-    lab.ledger.finish(trial.key, lab.ledger.start(trial.key), "diverged", result, {})
-    announced(trial, "diverged", result)
-    return True
-
-
-def _round(lab: Lab, trials: Sequence[Trial], points: int, announced: _Announced) -> bool:
-    """Run each trial once more; False when one broke."""
-    jobs = [train_job(lab, trial, points) for trial in trials]
-    by_key = {trial.key: trial for trial in trials}
-    attempts = {trial.key: lab.ledger.start(trial.key) for trial in trials}
-    ended: set[str] = set()
-    try:
-        for result in lab.executor.run(jobs):
-            trial = by_key[result.job.id]
-            if result.error is not None and result.error.type in STOPPING:
-                raise reraise(result.error, "train", _title(trial), lab.folder)
-            ended.add(trial.key)
-            state = store(lab, result, attempts[trial.key], announced.may_retry(result))
-            announced(trial, state, result.value or {})
-            if state == "failed":
-                lab.executor.cancel([job.id for job in jobs if job.id not in ended])
-                return False
-    finally:
-        for key in attempts.keys() - ended:
-            lab.ledger.release(key, "stopped before it ended")
-    return True
-
-
 def train_job(lab: Lab, trial: Trial, points: int) -> Job:
     """The job that trains a trial, beginning with its parent's weights where it has a parent."""
     from novum.executors import Job
@@ -158,9 +210,15 @@ def train_job(lab: Lab, trial: Trial, points: int) -> Job:
 
 
 def store(lab: Lab, result: Result, attempt: int, retry: bool = False) -> str:
-    """Put one result into the ledger; returns "done", "diverged", "failed", or "lost" (to be tried again)."""
+    """Put one result into the ledger; returns "done", "diverged", "failed", "lost" (to be tried again), or
+    "cancelled" (a decision came first).
+    """
     key = result.job.id
     if result.error is not None:
+        if result.error.type == "Cancelled":
+            lab.ledger.release(key, "stopped: the decision came first")
+            lab.executor.acknowledge(key)
+            return "cancelled"
         if retry:
             lab.ledger.release(key, result.error.message)
             lab.executor.acknowledge(key)
@@ -233,7 +291,8 @@ def score(lab: Lab, trials: Sequence[Trial], split: str) -> None:
     """Score trained trials on another split; each score is a keyed job with a row of its own."""
     from novum.executors import Job
 
-    able = [trial for trial in trials if (lab.ledger.trial(trial.key) or {}).get("state") == "done"]
+    distinct = {trial.key: trial for trial in trials}.values()  # arms may share a trial
+    able = [trial for trial in distinct if (lab.ledger.trial(trial.key) or {}).get("state") == "done"]
     rows = [{**trial.to_json(), "key": f"{trial.key}-{split}", "kind": "score", "of": trial.key} for trial in able]
     lab.ledger.plan_trials(rows)
     for last in (attempt == ATTEMPTS for attempt in range(1, ATTEMPTS + 1)):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from novum.arm import canonical
 from novum.data import Number, Undefined
-from novum.decide import decide
+from novum.decide import confirmable, decide, method_of, progress
 from novum.errors import StudyError
-from novum.experiment import Evidence, Experiment, check_registered, evidence
+from novum.evidence import Evidence, evidence
+from novum.experiment import Experiment, check_registered
 
 if TYPE_CHECKING:
     from novum.lab import Lab
@@ -70,6 +72,16 @@ class Verdict:
         return str(self.record["outcome"])
 
     @property
+    def ended(self) -> bool:
+        """False for a claim with no declared maximum that paused undecided: nothing is recorded then."""
+        return bool(self.record["ended"])
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """Pairs, trials, device-seconds and money that the early decision spared against the full plan."""
+        return dict(self.record["saved"])
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why, in sentences."""
         return tuple(self.record["reasons"])
@@ -91,8 +103,9 @@ class Verdict:
 
     @property
     def tasks(self) -> dict[str, TaskVerdict]:
-        """The verdict of each task by name."""
-        return {name: TaskVerdict(name, record) for name, record in self.record["tasks"].items()}
+        """The verdict of each task by name, in the claim's order."""
+        record = self.record
+        return {name: TaskVerdict(name, record["tasks"][name]) for name in record.get("order", record["tasks"])}
 
     def __str__(self) -> str:
         return f"{self.outcome}: {' '.join(self.reasons)}"
@@ -109,13 +122,18 @@ def number(value: Any) -> Number:
 
 
 def ends(value: Any) -> tuple[float, float] | None:
-    """A stored interval; None where it is undefined."""
-    return None if isinstance(value, Mapping) else (float(value[0]), float(value[1]))
+    """A stored interval, open ends as infinities; None where it is undefined as a whole."""
+    if isinstance(value, Mapping):
+        return None
+    low, high = (None if isinstance(end, Mapping) else float(end) for end in value)
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def validate(lab: Lab, experiment: Experiment, found: Evidence) -> Verdict:
-    """Decide on the evidence; where it supports the claim, open `test` once, for the trials already trained, and
-    decide again with it. Nothing is recorded here.
+    """Decide on the evidence; where it supports the claim, open `test` once and decide again with it.
+
+    New data are scored with the networks already trained, or with as many of fresh seeds, as the claim says. Nothing
+    is recorded here. Raises RegistrationError for a plan that is not the registered one.
     """
     from novum import trials
 
@@ -123,7 +141,19 @@ def validate(lab: Lab, experiment: Experiment, found: Evidence) -> Verdict:
     first = decide(experiment.record, found.rows, None)
     if first["outcome"] != "supported":
         return Verdict(canonical(first))
-    planned = list(experiment.trials())
+    walked = progress(experiment.record, found.rows)
+    names = confirmable(experiment.record, walked)
+    fresh = experiment.record["confirm"] == "fresh-seeds"
+    start = len(experiment.record["seeds"]["indices"]) if fresh else 0
+    planned = [
+        trial
+        for name in names
+        for index in range(start, start + first["tasks"][name]["pairs"])
+        for trial in experiment.pair(name, index)
+    ]
+    if fresh:
+        lab.listener.say(f"It holds on dev: {len(planned)} trials on fresh seeds are to confirm it on new data.")
+        trials.train(lab, planned)
     lab.ledger.open_split(first["hypothesis"], "test", [trial.key for trial in planned], "confirm")
     trials.score(lab, planned, "test")
     return recompute(lab.ledger, experiment)
@@ -131,6 +161,7 @@ def validate(lab: Lab, experiment: Experiment, found: Evidence) -> Verdict:
 
 def recompute(ledger: Ledger, experiment: Experiment) -> Verdict:
     """The verdict from stored rows alone; runs and writes nothing (law 2)."""
+    method_of(experiment.record)
     opened = any(
         row["hypothesis"] == experiment.record["hypothesis"] and row["purpose"] == "confirm"
         for row in ledger.openings()
