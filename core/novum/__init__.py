@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 _HOMES = {
     "novum.arm": ("Arm", "arm", "evaluator", "model", "task"),
+    "novum.compare": ("compare",),
     "novum.config": ("Config",),
     "novum.data": (
         "Act",
@@ -104,6 +105,7 @@ __all__ = [
     "Weights",
     "__version__",
     "arm",
+    "compare",
     "content_hash",
     "evaluator",
     "load",
@@ -122,6 +124,7 @@ if TYPE_CHECKING:
     from novum.arm import task as task
     from novum.claimfile import load as load
     from novum.claimfile import load_all as load_all
+    from novum.compare import compare as compare
     from novum.config import Config as Config
     from novum.data import (
         Act as Act,

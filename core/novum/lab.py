@@ -31,6 +31,9 @@ class Listener:
     def registered(self, plan: Mapping[str, Any]) -> None:
         """A plan is registered, now or before: an `Experiment`'s record."""
 
+    def look(self, task: str, plan: Mapping[str, Any], standing: Any) -> None:
+        """A task was looked at (a `Standing` of the walk); "" is the average over tasks."""
+
     def planned(self, total: int, done: int, workers: int) -> None:
         """Trials are about to run, `workers` at a time; `done` of them ended before."""
 
@@ -39,6 +42,18 @@ class Listener:
 
     def ended(self) -> None:
         """No more trials of this experiment."""
+
+
+def told(task: str, plan: Mapping[str, Any], standing: Any) -> str | None:
+    """A decided look in a sentence; None while it is open."""
+    if standing.outcome is None or standing.decision is None:
+        return None
+    look, most = standing.decision.look, len(plan["seeds"]["indices"])
+    ends = ["∞" if end is None else f"{end:.3g}" for end in (look.low, look.high)]
+    low = f"−{ends[0]}" if look.low is None else ends[0]
+    of = "" if plan["open"] else f" of {most}"
+    who = task or "average over tasks"
+    return f"{who}: {standing.outcome} after {standing.n}{of} pairs, {look.mean:+.3g} ({low} … {ends[1]})."
 
 
 class Lines(Listener):
@@ -53,6 +68,11 @@ class Lines(Listener):
     def say(self, sentence: str) -> None:
         sys.stderr.write(f"novum: {sentence}\n")
         sys.stderr.flush()
+
+    def look(self, task: str, plan: Mapping[str, Any], standing: Any) -> None:
+        sentence = told(task, plan, standing)
+        if sentence is not None:
+            self.say(sentence)
 
     def planned(self, total: int, done: int, workers: int) -> None:
         self._total, self._done, self._told = total, done, 10 * done // total

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from novum import plugins
 from novum.arm import Arm
-from novum.errors import StudyError
+from novum.errors import ConfigError, StudyError
 from novum.hypothesize import Hypothesis
 from novum.lab import Lab, Lines, Listener, local_code
 from novum.recipe import Recipe
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from novum.executors import Executor
+    from novum.experiment import Experiment
     from novum.ledger import Ledger
     from novum.loop import Seen
+    from novum.preview import Preview
     from novum.validate import Verdict
 
 DEFAULT_FOLDER = "novum-study"
@@ -61,8 +63,11 @@ class Study:
 
     # ------------------------------------------------------------------------------------------------ doing things
 
-    def run(self, hypothesis: Hypothesis, *, new: bool = False) -> Verdict:
+    def run(self, hypothesis: Hypothesis, *, new: bool = False, pairs: int | None = None) -> Verdict:
         """Register, run and validate a claim; the same call again resumes it, or returns its recorded verdict.
+
+        pairs: for a claim with no declared maximum: stop for now once each task has so many. What it returns then is
+        undecided (`verdict.ended` is False) and not recorded, and the same call with more pairs goes on.
 
         new: register it anew, as a child of itself, on fresh seeds. Raises InputError or PluginError for what cannot
         run (then nothing is registered) and StudyError when the study cannot go on.
@@ -76,11 +81,15 @@ class Study:
             self._listener.say(f"{recorded.hypothesis} has its verdict already; nothing is run again.")
             return recorded
         with self._working(*_arms(hypothesis)) as lab:
-            verdict = loop.resume(hypothesis, lab) or loop.cycle(loop.Goal.of(hypothesis), lab, lambda seen: hypothesis)
+            pause = pairs if hypothesis.max_seeds is None else None
+            goal = loop.Goal.of(hypothesis)
+            verdict = loop.resume(hypothesis, lab, pause) or loop.cycle(goal, lab, lambda seen: hypothesis, pause)
             assert verdict is not None
             return verdict
 
-    def run_all(self, hypotheses: Sequence[Hypothesis], *, new: bool = False) -> list[Verdict]:
+    def run_all(
+        self, hypotheses: Sequence[Hypothesis], *, new: bool = False, pairs: int | None = None
+    ) -> list[Verdict]:
         """Run the treatments of one claim (see `novum.load_all`): registered together, sharing the control's trials.
 
         Raises what `run` raises; a treatment that cannot run leaves none registered.
@@ -88,7 +97,7 @@ class Study:
         from novum import loop
 
         if len(hypotheses) == 1:
-            return [self.run(hypotheses[0], new=new)]
+            return [self.run(hypotheses[0], new=new, pairs=pairs)]
         plugins.refuse_within_worker()
         family = [self._revised(each) for each in hypotheses] if new else list(hypotheses)
         recorded = [self._recorded(each) for each in family]
@@ -97,16 +106,36 @@ class Study:
             self._listener.say("Every treatment has its verdict already; nothing is run again.")
             return known
         with self._working(*(arm for each in family for arm in _arms(each))) as lab:
-            return loop.family(family, lab)
+            return loop.family(family, lab, pairs if family[0].max_seeds is None else None)
 
-    def plan(self, hypothesis: Hypothesis) -> str:
-        """Check a claim and rehearse its arms; returns the line that says how much it may take. Registers nothing."""
-        from novum import loop
-        from novum.experiment import design
+    def plan(self, hypothesis: Hypothesis, *, noise: int = 0) -> Preview:
+        """Check a claim, rehearse its arms, and say what it may take and could see; registers nothing.
 
+        noise: so many seeds (at least 3) of control against control, and of the treatment beside it, are trained
+        first to measure the noise floor; exploratory, and never evidence. Raises what `run` raises for what cannot run.
+        """
+        from novum import loop, streams
+        from novum import noise as floors
+        from novum.design import design
+        from novum.preview import preview
+
+        if noise and noise < 3:
+            raise ConfigError(f"noise: received {noise!r}; allowed: 0 (not measured), or seeds from 3 on.")
         with self._working(*_arms(hypothesis)) as lab:
             seen = loop.observe(loop.Goal.of(hypothesis), lab)
-            return loop.estimate(lab, design(hypothesis, seen.resolved, seen.observations, lab.ledger), seen)
+            stream = streams.spend(lab.ledger, hypothesis)
+
+            def designed() -> Experiment:
+                return design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream)
+
+            plan = designed()
+            line = loop.estimate(lab, plan, seen)
+            measured = {}
+            if noise:
+                floors.train(lab, plan, noise)
+                measured = {name: floors.floor(lab, plan, name, noise) for name in plan.tasks}
+                plan = designed()  # its power now stands on what was measured
+            return preview(lab, plan, line, loop.announced(plan.record, hypothesis), measured)
 
     def train(self, arm: Arm, *, seed: int = 0, test: bool = False) -> Run:
         """Train one arm, unregistered: exploratory, and never evidence. See `train_seeds`."""
@@ -234,6 +263,13 @@ class Study:
 
         return loop.observe(loop.Goal("", {"task": {"arm": arm}}), lab)
 
+    def registered(self, hypothesis: Hypothesis) -> bool:
+        """Whether this very claim stands in the study's ledger."""
+        if not (self.folder / "ledger.sqlite").exists():
+            return False
+        with self.reading() as ledger:
+            return ledger.hypothesis_by_fingerprint(hypothesis.fingerprint) is not None
+
     def _recorded(self, hypothesis: Hypothesis) -> Verdict | None:
         from novum.validate import Verdict
 
@@ -261,7 +297,7 @@ class Study:
 
 
 def _arms(hypothesis: Hypothesis) -> list[Arm]:
-    return [arm for each in hypothesis.tasks.values() for arm in (each.control, each.treatment)]
+    return [arm for each in hypothesis.tasks.values() for arm in each.arms.values()]
 
 
 def _chain(arms: Sequence[Arm]) -> Iterator[Arm]:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,8 +98,11 @@ class Executor(ABC):
         self._perform = perform
 
     @abstractmethod
-    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+    def run(self, jobs: Iterable[Job | None]) -> Iterator[Result]:
         """Start the jobs and yield each result as it comes; closing the iterator ends what still runs of them.
+
+        jobs: all at once (a sequence), or an iterator that is asked for the next one whenever there is room; it
+        yields None where nothing is ready before another result has been taken, and never while nothing runs.
 
         Raises StudyError at once where two jobs share an id, where `after` names a job that is not among them or goes
         in a circle, or where a payload is not JSON; and while iterating where the workers cannot run at all.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class InlineExecutor(Executor):
         self._current: str | None = None
         self._runs: weakref.WeakSet[Waiting] = weakref.WeakSet()
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+    def run(self, jobs: Iterable[Job | None]) -> Iterator[Result]:
         waiting = Waiting(jobs)
         self._runs.add(waiting)
         return self._results(waiting)

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +181,7 @@ class LocalExecutor(Executor):
 
     # -- the jobs
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+    def run(self, jobs: Iterable[Job | None]) -> Iterator[Result]:
         run = _Run(Waiting(jobs))
         self._runs.add(run)
         return self._results(run)
@@ -193,8 +193,9 @@ class LocalExecutor(Executor):
                 self._pump(0)
                 with self._lock:
                     run.inbox.extend(run.waiting.doomed())
-                    self._dispatch(run, workers)
-                    over = not run.active and not len(run.waiting)
+                    if not run.inbox:  # first tell what is known: it may spare the next job
+                        self._dispatch(run, workers)
+                    over = not run.active and run.waiting.over
                 if run.inbox:
                     yield run.inbox.popleft()
                 elif over:

@@ -22,49 +22,38 @@ MOST = 100
 class FollowUp(Proposer):
     """Reads the last verdict:
 
+    - failed on some tasks, while others held or were still open: the claim narrowed to those others, on fresh seeds,
+      as that narrowing was inspired by these numbers;
     - undecided tasks: the same claim on them alone, with the seeds that would decide it as things look;
-    - held on some tasks and failed on others: the claim narrowed to where it held, on fresh seeds, as that
-      narrowing was inspired by these numbers;
     - held everywhere: does it still help with twice the experience?
     - failed everywhere: nothing.
     """
 
     def propose(self, seen: Seen) -> Hypothesis | None:
         decided = [(record, verdict) for record, verdict in seen.history if verdict is not None]
-        if not decided:
+        if not decided or decided[-1][1].get("scores") == "reported by the caller":
             return None
         record, verdict = decided[-1]
-        last = Hypothesis.from_json({name: record[name] for name in _FIELDS})
-        by = {
-            outcome: [name for name, task in verdict["tasks"].items() if task["outcome"] == outcome]
-            for outcome in ("supported", "inconclusive")
-        }
+        last = Hypothesis.from_json(record)
+        tasks = verdict["tasks"]
+        held = [name for name in tasks if tasks[name]["outcome"] == "supported"]
+        stopped = [name for name in tasks if tasks[name]["stopped"] == "with the claim"]
+        undecided = [name for name in tasks if tasks[name]["outcome"] == "inconclusive" and name not in stopped]
+        failed = [name for name in tasks if tasks[name]["outcome"] in ("refuted", "equivalent")]
         proposed = None
-        if by["inconclusive"]:
-            proposed = _more_seeds(last, verdict, by["inconclusive"])
-        if proposed is None and by["supported"]:
-            whole = len(by["supported"]) == len(verdict["tasks"])
-            proposed = _doubled(last) if whole else _narrowed(last, by["supported"])
+        if failed and (held or stopped):
+            proposed = _narrowed(last, [name for name in last.tasks if name in (*held, *stopped)])
+        elif undecided:
+            proposed = _more_seeds(last, verdict, undecided)
+        elif held and not failed:
+            proposed = _doubled(last)
         known = {row["fingerprint"] for row, _ in seen.history}
         return None if proposed is None or proposed.fingerprint in known else proposed
 
 
-_FIELDS = (
-    "claim",
-    "name",
-    "alpha",
-    "max_seeds",
-    "seed",
-    "scope",
-    "keep",
-    "rests_on",
-    "parent",
-    "revision",
-    "tasks",
-)
-
-
 def _more_seeds(last: Hypothesis, verdict: Mapping[str, Any], tasks: list[str]) -> Hypothesis | None:
+    if last.max_seeds is None:
+        return None
     needed = []
     for name in tasks:
         task = verdict["tasks"][name]
@@ -85,9 +74,9 @@ def _narrowed(last: Hypothesis, tasks: list[str]) -> Hypothesis:
 def _doubled(last: Hypothesis) -> Hypothesis | None:
     tasks = {}
     for name, each in last.tasks.items():
-        if "budget" not in each.control.recipe or "budget" not in each.treatment.recipe:
+        if any("budget" not in arm.recipe for arm in each.arms.values()):
             return None
-        tasks[name] = replace(each, control=_twice(each.control), treatment=_twice(each.treatment))
+        tasks[name] = replace(each, **{side: _twice(arm) for side, arm in each.arms.items()})
     return _next(last, f"{last.claim.rstrip('.')}: still so with twice the experience", tasks, last.max_seeds)
 
 
@@ -96,11 +85,12 @@ def _twice(arm: Arm) -> Arm:
     return arm.but(budget=f"{2 * count:g} {unit}" if unit == "epochs" else f"{round(2 * count)} {unit}")
 
 
-def _next(last: Hypothesis, claim: str, tasks: Mapping[str, Comparison], seeds: int) -> Hypothesis:
+def _next(last: Hypothesis, claim: str, tasks: Mapping[str, Comparison], seeds: int | None) -> Hypothesis:
     return replace(
         last,
         claim=claim,
         tasks=dict(tasks),
+        scope="average" if last.scope == "average" else "all",
         control=None,
         treatment=None,
         minimum_effect=0.0,
