@@ -7,18 +7,21 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from novum import streams
 from novum.arm import arm, canonical, model, task
 from novum.decide import decide
-from novum.experiment import Experiment, Trial, design, evidence
+from novum.design import design
+from novum.evidence import evidence
+from novum.experiment import Experiment, Trial
 from novum.hypothesize import Comparison, Hypothesis
 from novum.ledger import Ledger, Score
 
 Value = float | str | dict[str, str] | None
-"""A score; "diverged", "failed"; {"undefined": why}; None for a trial that never ran."""
+"""A score; "diverged", "failed"; "stopped" by the decision; {"undefined": why}; None for a trial that never ran."""
 Pairs = Sequence[tuple[Value, Value]]
 
-ACCURACY = {"name": "accuracy", "direction": "max", "worst": 0.0, "unit": "", "low": 0.0, "high": 1.0}
-RETURN = {"name": "return", "direction": "max", "worst": 0.0, "unit": "reward", "low": None, "high": None}
+ACCURACY = {"name": "accuracy", "direction": "max", "worst": 0.0, "unit": "", "low": 0.0, "high": 1.0, "kind": "score"}
+RETURN = ACCURACY | {"name": "return", "unit": "reward", "low": None, "high": None}
 METRICS = {"digits": ACCURACY | {"per_unit": True}, "docs": ACCURACY | {"per_unit": True}}
 METRICS["cartpole"] = RETURN | {"per_unit": False}
 SCALES = {
@@ -97,15 +100,21 @@ def study(
     decided: bool = True,
     pretrained: bool = False,
     schedule: str = "cosine",
+    bar: float | None = None,
     **asked: Any,
 ) -> tuple[Ledger, str]:
-    """A ledger in `folder` that holds one hypothesis with these scores, and the hypothesis' id."""
+    """A ledger in `folder` that holds one hypothesis with these scores, and the hypothesis' id.
+
+    bar: a number in place of every control.
+    """
     sides = {"control": "constant", "treatment": schedule}
     arms = {
         side: {name: arm(task("t", data=name), model("m"), schedule=word) for name in dev}
         for side, word in sides.items()
     }
-    comparisons = {name: Comparison(arms["control"][name], arms["treatment"][name]) for name in dev}
+    comparisons = {
+        name: Comparison(arms["control"][name] if bar is None else bar, arms["treatment"][name]) for name in dev
+    }
     count = len(next(iter(dev.values())))
     options: dict[str, Any] = {"minimum_effect": 0.02, "max_seeds": count, "name": "cosine"} | asked
     hypothesis = Hypothesis(claim, tasks=comparisons, **options)
@@ -114,24 +123,34 @@ def study(
         f"{name}/{side}": resolved(name, word, pretrained and side == "treatment")
         for name in dev
         for side, word in sides.items()
+        if bar is None or side == "treatment"
     }
-    plan = design(hypothesis, found, {name: observed(name) for name in dev}, ledger)
+    stream = streams.spend(ledger, hypothesis)
+    plan = design(hypothesis, found, {name: observed(name) for name in dev}, ledger, stream)
     for name in dev:
         ledger.record_observation(f"o-{name}", observed(name))
     record = hypothesis.to_json() | {"id": hypothesis.id, "fingerprint": hypothesis.fingerprint}
     record["observations"] = {name: f"o-{name}" for name in dev}
+    record |= {} if stream is None else {"stream": stream}
     ledger.register([(record, {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record})])
-    planned = list(plan.trials())
+    planned = [trial for trial in plan.trials() if trial.index < len(dev[trial.task])]
     for trial in planned:
         if trial.parent is not None:
             run(ledger, trial.parent, 0.5, plan)
         run(ledger, trial, dev[trial.task][trial.index][trial.side == "treatment"], plan)
     if test is not None:
+        if plan.record["confirm"] == "fresh-seeds":
+            first = len(plan.record["seeds"]["indices"])
+            planned = [trial for trial in plan.confirming() if trial.index - first < len(test[trial.task])]
+            for trial in planned:
+                run(ledger, trial, test[trial.task][trial.index - first][trial.side == "treatment"], plan)
         confirm(ledger, hypothesis.id, planned, test, plan)
     if decided:
         rows = evidence(ledger, plan, "dev").rows
         again = None if test is None else evidence(ledger, plan, "test").rows
-        ledger.record_verdict(hypothesis.id, canonical(decide(plan.record, rows, again)))
+        verdict = decide(plan.record, rows, again)
+        assert verdict["ended"]
+        ledger.record_verdict(hypothesis.id, canonical(verdict))
     return ledger, hypothesis.id
 
 
@@ -144,6 +163,9 @@ def run(ledger: Ledger, trial: Trial, value: Value, plan: Experiment) -> None:
         ledger.start(trial.key)
         ledger.release(trial.key, "its process was ended by SIGKILL")
     attempt = ledger.start(trial.key)
+    if value == "stopped":
+        ledger.release(trial.key, "stopped: the decision came first")
+        return
     metric = plan.tasks[trial.task]["metric"]["name"]
     end = value if isinstance(value, float) else plan.tasks[trial.task]["scale"]["chance"] * 1.5
     low = plan.tasks[trial.task]["scale"]["chance"]
@@ -167,6 +189,7 @@ def run(ledger: Ledger, trial: Trial, value: Value, plan: Experiment) -> None:
         "start": None if trial.parent is None else {"loaded": 12, "fresh": ["head.weight", "head.bias"]},
         "weights": trial.key[::-1] * 2,
         "bytes": 1000,
+        "memory": {"bytes": 400_000_000 + 1_000_000 * (trial.side == "treatment"), "what": "process"},
     }
     if value == "failed":
         ledger.finish(trial.key, attempt, "failed", {"failed": "ValueError: wrong shape", "seconds": 1.0}, {})
@@ -177,11 +200,13 @@ def run(ledger: Ledger, trial: Trial, value: Value, plan: Experiment) -> None:
 
 
 def confirm(ledger: Ledger, name: str, trials: Sequence[Trial], test: Mapping[str, Pairs], plan: Experiment) -> None:
+    most = len(plan.record["seeds"]["indices"])
+    trials = [trial for trial in trials if trial.index % most < len(test[trial.task])]
     ledger.open_split(name, "test", [trial.key for trial in trials], "confirm")
     for trial in trials:
         key, metric = f"{trial.key}-test", plan.tasks[trial.task]["metric"]["name"]
         ledger.plan_trials([{**trial.to_json(), "key": key, "kind": "score", "of": trial.key}])
-        value = test[trial.task][trial.index][trial.side == "treatment"]
+        value = test[trial.task][trial.index % most][trial.side == "treatment"]
         ledger.finish(key, ledger.start(key), "done", {}, {"test": Score({metric: value}, {}, {"id": ["u"]}, 0.75)})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from novum.data import Undefined
 from novum.report import svg
 from novum.report.markup import element, joined
-from novum.report.text import numbers, seconds, signed, won
+from novum.report.text import bound, ends, interval, numbers, peaks, seconds, signed, size, spared, used, won
+from novum.report.words import level, looks, scope
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e6, max_value=1e6)
 
@@ -65,6 +67,87 @@ def test_times_are_in_words_that_people_use() -> None:
         "2.25 h",
         "undefined, because x",
     ]
+
+
+OPEN = {"undefined": "it is open on this side"}
+
+
+def test_an_open_end_of_an_interval_is_infinite() -> None:
+    assert [interval(each) for each in ([OPEN, 0.5], [-0.25, OPEN], [OPEN, OPEN], [0.0201, 0.5])] == [
+        "−∞ … 0.5",
+        "-0.25 … ∞",
+        "−∞ … ∞",
+        "0.0201 … 0.5",
+    ]
+    assert interval({"undefined": "the seeds do not vary"}) == "undefined, because the seeds do not vary"
+    assert [ends(each) for each in ([OPEN, 0.5], {"undefined": "x"}, [0.1, OPEN])] == [
+        (-math.inf, 0.5),
+        None,
+        (0.1, math.inf),
+    ]
+
+
+def test_a_p_value_is_shown_as_the_bound_that_it_is() -> None:
+    assert [bound(each) for each in (0.02, {"undefined": "no level was crossed"})] == [
+        "≤ 0.02",
+        "undefined, because no level was crossed",
+    ]
+
+
+def test_memory_is_shown_for_each_arm_or_why_it_is_not_known() -> None:
+    missing = {"undefined": "it was not measured"}
+    unknown = "undefined, because it was not measured"
+
+    assert [size(each) for each in (4.12e8, 1.3e9, missing)] == ["412 MB", "1.3 GB", unknown]
+    assert peaks({"control": 4e8, "treatment": 5e8, "ratio": 1.25}) == "400 MB → 500 MB (×1.25)"
+    assert peaks({"control": missing, "treatment": 5e8, "ratio": missing}) == "(it was not measured) → 500 MB"
+    assert peaks({"control": missing, "treatment": missing, "ratio": missing}) == unknown
+
+
+def test_what_was_spared_is_told_as_far_as_it_is_known() -> None:
+    missing = {"undefined": "no price was given"}
+    nothing = {"undefined": "no maximum was declared"}
+
+    assert spared({"trials": 9, "seconds": 21.0, "money": 0.5}) == "9 trials, about 21 s of device time, 0.5 in money"
+    assert spared({"trials": 1, "seconds": missing, "money": missing}) == "1 trial"
+    assert spared({"trials": 0, "seconds": 0.0, "money": missing}) == "nothing"
+    assert spared({"trials": nothing}) == "undefined, because no maximum was declared"
+    assert [used({"pairs": 5, "planned": each}) for each in (10, nothing)] == ["5 of 10", "5"]
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (range(3, 11), "at every pair from 3 to 10"),
+        ((10,), "once, at 10 pairs"),
+        ((4, 8, 10), "at 4, 8 and 10 pairs"),
+        (range(4, 41, 4), "every 4 pairs from 4 to 40"),
+        ((3, 5, 9, 17, 33, 65, 100), "at 3, 5, 9, … 65 and 100 pairs"),
+        (range(3, 1001), "at every pair from 3 to 1,000"),
+    ],
+)
+def test_looks_are_told_in_few_words(at: Any, told: str) -> None:
+    assert looks(tuple(at)) == told
+
+
+def test_a_level_names_its_goal_or_says_that_it_stands_alone() -> None:
+    stream = {"goal": "rates", "index": 22, "rule": "lond", "alpha": 0.05}
+
+    assert level({"level": 0.0109, "alpha": 0.05, "stream": stream}) == (
+        "Tested at 0.0109, the 22nd of goal rates (LOND at 0.05); a refutation at 0.05."
+    )
+    assert "nobody corrects for other claims" in level({"level": 0.05, "alpha": 0.05, "stream": {}})
+
+
+def test_a_scope_says_how_many_tasks_it_needs() -> None:
+    tasks = {"a": 1, "b": 2, "c": 3}
+
+    assert [scope({"scope": each, "tasks": tasks}) for each in ("all", "at_least(2)", "average")] == [
+        "every one of 3 tasks",
+        "at least 2 of 3 tasks",
+        "the average over 3 tasks, each on its scale",
+    ]
+    assert scope({"scope": "all", "tasks": {"a": 1}}) == "its only task"
 
 
 def test_wins_are_undefined_where_a_pair_broke() -> None:
@@ -122,7 +205,7 @@ def test_decimals_show_so_many_digits_of_the_largest_and_no_more_than_there_are(
 
 
 def test_a_worst_value_does_not_round_the_other_pairs_away() -> None:
-    drawn = svg.pairs([row(0.5, 0.55), row(0.5, None)], LOSS | {"worst": 1e6}, "dev")
+    drawn = svg.pairs([row(0.5, 0.55), row(0.5, None)], LOSS | {"worst": 1e6}, "on dev")
 
     assert ">-0.05<" in drawn and ">-999,999.50<" in drawn
 
@@ -140,7 +223,7 @@ def row(control: float | None, treatment: float | None) -> dict[str, Any]:
 
 
 def test_a_lower_loss_is_a_win_and_its_worst_value_stands_on_the_right() -> None:
-    drawn = svg.pairs([row(0.5, 0.4), row(0.5, None)], LOSS, "dev")
+    drawn = svg.pairs([row(0.5, 0.4), row(0.5, None)], LOSS, "on dev")
 
     assert drawn.count('class="pair win"') == 1
     assert "better by +0.1<" in drawn and "lower is better; × counts as 9" in drawn
@@ -149,7 +232,7 @@ def test_a_lower_loss_is_a_win_and_its_worst_value_stands_on_the_right() -> None
 
 
 def test_many_pairs_stay_a_page_high() -> None:
-    drawn = svg.pairs([row(0.5, 0.6)] * 100, ACCURACY, "dev")
+    drawn = svg.pairs([row(0.5, 0.6)] * 100, ACCURACY, "on dev")
 
     height = float(drawn.split('viewBox="0 0 420 ')[1].split('"')[0])
     assert height < 800 and drawn.count('class="pair win"') == 100

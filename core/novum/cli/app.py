@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,12 +13,17 @@ from rich.markup import escape
 from novum.arm import Arm
 from novum.cli import catalogue, record
 from novum.cli.follow import Follow
-from novum.cli.terminal import Curve, Terminal, print_verdict, rows_table, show
+from novum.cli.preview import print_preview
+from novum.cli.terminal import Curve, Terminal, rows_table, show
 from novum.cli.terminal import console as make_console
+from novum.cli.verdict import print_verdict
 from novum.errors import ConfigError, DataError, closest
 from novum.lab import Listener
 from novum.recipe import Recipe
 from novum.study import Study
+
+if TYPE_CHECKING:
+    pass
 
 app = typer.Typer(
     name="novum",
@@ -37,6 +42,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and not
 Where = Annotated[str, typer.Option("--executor", help="local (a process per trial) or inline (this process).")]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trials at a time [default: one per core].")]
 Tracker = Annotated[str, typer.Option("--tracker", help="Where curves are written live: jsonl or tensorboard.")]
+Noise = Annotated[
+    int, typer.Option("--noise", help="Seeds (3 or more) on which to measure the noise floor first [default: off].")
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the claim: tasks.digits.recipe.learning_rate=1e-3 …")
 ]
@@ -82,7 +90,34 @@ def demo(study: Folder = None, as_json: Json = False, executor: Where = "local",
     folder = study or os.environ.get("NOVUM_STUDY") or "studies/quickstart"
     if not as_json:
         console.print("[bold]Did it really help?[/]  Novum tests one idea on three real problems and gives a verdict.")
+        _tell_noise(quickstart(), folder, executor, workers)
     _run_claim(quickstart(), [], open_study(folder, executor, workers, quiet=as_json), as_json)
+
+
+NOISE = 3
+"""Seeds of the demo's noise floor: the fewest that tell a spread."""
+
+
+def _tell_noise(claim: Path, folder: str, executor: str, workers: int | None) -> None:
+    """Measure how much seeds alone move the scores, once, and say what the claim can see."""
+    from novum.claimfile import load
+
+    hypothesis = load(claim)
+    with open_study(folder, executor, workers, quiet=True) as study:
+        if study.registered(hypothesis):
+            return
+        console.print(
+            f"\n[bold cyan]0 plan[/]  How much do seeds alone move the scores? {NOISE} of each arm, exploratory, never "
+            "evidence."
+        )
+        found = study.plan(hypothesis, noise=NOISE).record["tasks"]
+    for name, task in found.items():
+        power, unit = task["power"], task["unit"]
+        console.print(
+            f"  {escape(name)}: a pair's difference has a spread of {show(power['sd'])} {escape(unit)} over seeds; an "
+            f"effect from {show(power['detectable'])} on has an 80 % chance. {power['label'].capitalize()}: "
+            f"{escape(power['because'])}."
+        )
 
 
 @app.command()
@@ -93,6 +128,9 @@ def run(
     as_json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and rehearse; register nothing.")] = False,
     new: Annotated[bool, typer.Option("--new", help="Register the claim anew, as a child, on fresh seeds.")] = False,
+    pairs: Annotated[
+        int | None, typer.Option("--pairs", min=3, help='Pause a claim with max_seeds = "open" at so many pairs.')
+    ] = None,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="0 supported, 10 refuted, 11 equivalent, 12 inconclusive, 13 invalid.")
     ] = False,
@@ -105,7 +143,7 @@ def run(
     if dry_run:
         _plan(claim, overrides or [], opened, as_json)
         return
-    outcomes = _run_claim(claim, overrides or [], opened, as_json, new)
+    outcomes = _run_claim(claim, overrides or [], opened, as_json, new, pairs)
     if exit_code:
         raise typer.Exit(max(EXITS[outcome] for outcome in outcomes))
 
@@ -114,32 +152,42 @@ def run(
 def plan(
     claim: Annotated[Path, typer.Argument(help="A claim file (TOML).")],
     overrides: Overrides = None,
+    noise: Noise = 0,
     study: Folder = None,
     as_json: Json = False,
     executor: Where = "local",
     workers: Workers = None,
 ) -> None:
-    """Check a claim, rehearse its arms, and say what it may cost; registers nothing."""
-    _plan(claim, overrides or [], open_study(study, executor, workers, quiet=as_json), as_json)
+    """Check a claim, rehearse its arms, and say what it may cost and could see; registers nothing."""
+    _plan(claim, overrides or [], open_study(study, executor, workers, quiet=as_json), as_json, noise)
 
 
-def _plan(claim: Path, overrides: list[str], study: Study, as_json: bool) -> None:
+def _plan(claim: Path, overrides: list[str], study: Study, as_json: bool, noise: int = 0) -> None:
     from novum.claimfile import load_all
 
-    told: dict[str, str] = {}
+    told: dict[str, Any] = {}
     for hypothesis in load_all(claim, overrides):
-        told[hypothesis.name] = study.plan(hypothesis)
+        found = study.plan(hypothesis, noise=noise)
+        told[hypothesis.name] = {"line": found.line, "said": list(found.said), "record": found.record}
         if not as_json:
-            console.print(f"[bold]{escape(hypothesis.name)}[/]: {escape(told[hypothesis.name])} Nothing is registered.")
+            print_preview(console, hypothesis.name, found)
     if as_json:
         emit(told)
+    study.close()
 
 
-def _run_claim(claim: Path, overrides: list[str], study: Study, as_json: bool, new: bool = False) -> list[str]:
+def _run_claim(
+    claim: Path, overrides: list[str], study: Study, as_json: bool, new: bool = False, pairs: int | None = None
+) -> list[str]:
     from novum.claimfile import load_all
 
     hypotheses = load_all(claim, overrides)
-    found = study.run_all(hypotheses, new=new)
+    if pairs is not None and hypotheses[0].max_seeds is not None:
+        raise ConfigError(
+            f'--pairs {pairs}: it pauses a claim with max_seeds = "open", and this one declares max_seeds = '
+            f"{hypotheses[0].max_seeds}; leave --pairs out: Ctrl-C is safe, and the same command goes on."
+        )
+    found = study.run_all(hypotheses, new=new, pairs=pairs)
     verdicts: list[dict[str, Any]] = []
     for hypothesis, verdict in zip(hypotheses, found, strict=True):
         path = study.report(verdict.hypothesis)
@@ -147,17 +195,28 @@ def _run_claim(claim: Path, overrides: list[str], study: Study, as_json: bool, n
         if not as_json:
             named = f" ({hypothesis.name})" if len(hypotheses) > 1 else ""
             print_verdict(console, verdict.record, hypothesis.claim + named)
-            if verdict is found[-1]:
+            if not verdict.ended:
+                _print_paused(claim, overrides, study, pairs or 0)
+            elif verdict is found[-1]:
                 _print_next(study)
-            console.print(
-                f"\nVerdict {verdict.hypothesis}; recompute it: novum verdict {verdict.hypothesis} --recompute"
-                f" --study {_short(study.folder)}"
-            )
+            if verdict.ended:
+                console.print(
+                    f"\nVerdict {verdict.hypothesis}; recompute it: novum verdict {verdict.hypothesis} --recompute"
+                    f" --study {_short(study.folder)}"
+                )
             console.print(f"Report: {path}")
     if as_json:
         emit(verdicts if len(verdicts) > 1 else verdicts[0])
     study.close()
     return [each["verdict"]["outcome"] for each in verdicts]
+
+
+def _print_paused(claim: Path, overrides: list[str], study: Study, pairs: int) -> None:
+    words = " ".join(["novum run", str(claim), *overrides, f"--study {_short(study.folder)}"])
+    console.print(
+        f"\nUndecided so far: no verdict is recorded, and the trials are kept. Go on with\n  {escape(words)} --pairs "
+        f"{2 * pairs}\nor without --pairs, until it is decided."
+    )
 
 
 def _print_next(study: Study) -> None:
@@ -166,10 +225,10 @@ def _print_next(study: Study) -> None:
         console.print("\n[bold cyan]next[/]  Nothing follows from this verdict alone.")
         return
     tasks = ", ".join(proposed.tasks)
-    console.print(
-        f"\n[bold cyan]next[/]  What I would test now: “{escape(proposed.claim)}” ({escape(tasks)}; "
-        f"{proposed.max_seeds} fresh seeds per arm)."
-    )
+    most = f"at most {proposed.max_seeds} fresh seeds per arm"
+    if proposed.max_seeds is None:
+        most = "fresh seeds, with no declared maximum"
+    console.print(f"\n[bold cyan]next[/]  What I would test now: “{escape(proposed.claim)}” ({escape(tasks)}; {most}).")
 
 
 def _short(path: Path) -> str:

@@ -11,9 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from novum.cli.terminal import badge, print_verdict, rows_table
+from novum.cli.terminal import badge, rows_table
 from novum.cli.terminal import console as make_console
+from novum.cli.verdict import print_verdict
 from novum.errors import ConfigError, DataError, StudyError
+from novum.report.text import count
+from novum.report.words import RULES
 from novum.study import Study
 
 console = make_console()
@@ -31,21 +34,23 @@ def add(app: typer.Typer) -> None:
 
 
 def status(study: Folder = None, as_json: Json = False) -> None:
-    """What the study holds: hypotheses and verdicts, trials by state, weights kept, openings of test."""
+    """What the study holds: hypotheses, verdicts and accounts of goals, trials by state, weights, openings of test."""
+    from novum import streams
+
     opened = Study(study)
     with opened.reading() as ledger:
         rows = ledger.trials()
-        hypotheses = [
-            {"id": row["id"], "claim": row["claim"], "treatment": row["name"], "verdict": _outcome(ledger, row["id"])}
-            for row in ledger.hypotheses()
-        ]
+        hypotheses = [_hypothesis(ledger, row) for row in ledger.hypotheses()]
+        goals = list(dict.fromkeys(row["goal"] for row in ledger.streams()))
         kept = [row for row in ledger.weights() if row["state"] == "kept"]
         found: dict[str, Any] = {
             "study": str(opened.folder),
             "hypotheses": hypotheses,
             "trials": dict(Counter(row["state"] for row in rows)),
             "weights": {"kept": len(kept), "bytes": sum(row["size"] for row in kept)},
-            "test_openings": len(ledger.openings()),
+            "test_openings": sum(row["split"] == "test" for row in ledger.openings()),
+            "goals": {goal: streams.account(ledger, goal) for goal in goals},
+            "alone": streams.alone(ledger),
         }
     if as_json:
         typer.echo(json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False))
@@ -53,7 +58,12 @@ def status(study: Folder = None, as_json: Json = False) -> None:
     console.print(f"[bold]{escape(found['study'])}[/]")
     for row in hypotheses:
         outcome = badge(row["verdict"]) if row["verdict"] else "no verdict yet"
-        console.print(f"  {row['id']}  {outcome}  {escape(row['claim'])} ({escape(row['treatment'])})")
+        console.print(f"  {row['id']}  {outcome}  {escape(row['claim'])} ({escape(row['treatment'])}){_used(row)}")
+    for goal, account in found["goals"].items():
+        console.print(f"Goal {escape(goal)}, {RULES.get(account[0]['rule'], account[0]['rule'])}:")
+        console.print(rows_table([_account(row) for row in account], ["", "hypothesis", "level", "left", "outcome"]))
+    if hypotheses:
+        console.print(f"{count(found['alone'], 'claim')} of {len(hypotheses)} named no goal: each stands alone.")
     states = ", ".join(f"{count} {state}" for state, count in sorted(found["trials"].items())) or "none"
     console.print(f"Trials: {states}.")
     console.print(
@@ -62,9 +72,36 @@ def status(study: Folder = None, as_json: Json = False) -> None:
     )
 
 
-def _outcome(ledger: Any, hypothesis: str) -> str | None:
-    text = ledger.verdict(hypothesis)
-    return None if text is None else str(json.loads(text)["outcome"])
+def _hypothesis(ledger: Any, row: dict[str, Any]) -> dict[str, Any]:
+    """A hypothesis in short. pairs: task → used (None before a verdict) and planned (None for no declared maximum)."""
+    recorded = ledger.verdict(row["id"])
+    verdict = None if recorded is None else json.loads(recorded)
+    plan = ledger.experiment(row["id"])["plan"]
+    planned = None if plan.get("open") else len(plan["seeds"]["indices"])
+    used = {name: None if verdict is None else verdict["tasks"][name].get("pairs") for name in plan["tasks"]}
+    return {
+        "id": row["id"],
+        "claim": row["claim"],
+        "treatment": row["name"],
+        "verdict": None if verdict is None else str(verdict["outcome"]),
+        "goal": row.get("goal"),
+        "pairs": {name: {"used": each, "planned": planned} for name, each in used.items()},
+    }
+
+
+def _used(row: dict[str, Any]) -> str:
+    """Pairs used of those planned, over all tasks, to stand behind a hypothesis."""
+    pairs = list(row["pairs"].values())
+    planned = None if any(each["planned"] is None for each in pairs) else sum(each["planned"] for each in pairs)
+    if any(each["used"] is None for each in pairs):
+        return "" if planned is None else f"  at most {count(planned, 'pair')}"
+    used = sum(each["used"] for each in pairs)
+    return f"  {count(used, 'pair')}" if planned is None else f"  {used} of {count(planned, 'pair')}"
+
+
+def _account(row: dict[str, Any]) -> dict[str, Any]:
+    told = {"": row["index"], "hypothesis": row["hypothesis"], "level": row["level"], "left": row["wealth_after"]}
+    return told | {"outcome": row["outcome"] or "no verdict yet"}
 
 
 def verdict(

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: the four acts, live progress, verdicts in words."""
+"""What a person sees in a terminal while a study runs: the four acts, each look that decides, live progress."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
-from novum.lab import Listener
+from novum.lab import Listener, told
 from novum.loop import duration
-from novum.validate import number
+from novum.numbers import interval
+from novum.report import text
 
 
 def console() -> Console:
@@ -26,6 +27,8 @@ def console() -> Console:
     return made
 
 
+FIRST = 10
+"""Trials after which a claim with no declared maximum first tells how far it is; then whenever they have doubled."""
 COLOURS = {
     "supported": "green",
     "refuted": "red",
@@ -44,6 +47,7 @@ class Terminal(Listener):
         self._bar: Any = None
         self._began = 0.0
         self._total = self._before = self._done = self._workers = 0
+        self._open = False
         self._metrics: dict[str, str] = {}
         self._scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._next_line = 0.1
@@ -69,20 +73,33 @@ class Terminal(Listener):
     def registered(self, plan: Mapping[str, Any]) -> None:
         self._scores.clear()
         self._metrics = {name: task["metric"]["name"] for name, task in plan["tasks"].items()}
+        self._open = plan["open"]
+
+    def look(self, task: str, plan: Mapping[str, Any], standing: Any) -> None:
+        sentence = told(task, plan, standing)
+        if sentence is not None:
+            self.say(sentence)
+        elif self.console.is_terminal and standing.decision is not None:
+            look = standing.decision.look
+            ends = text.interval(interval(look.low, look.high), 3)
+            words = f"{task or 'average over tasks'}: {text.signed(look.mean, 3)} ({ends}) after {standing.n} pairs."
+            self.console.print(f"  [dim]{escape(words)}[/]")
 
     def planned(self, total: int, done: int, workers: int) -> None:
         self._total, self._before, self._done, self._workers = total, done, done, workers
-        self._began, self._next_line = time.monotonic(), 0.1
+        self._began, self._next_line = time.monotonic(), FIRST if self._open else 0.1
+        self._scores.clear()
         if done:
-            self.say(f"{done} of {total} trials are there already.")
+            self.say(f"{done}{self._of()} trials are there already.")
         if self.console.is_terminal and total > 1:
             columns = (SpinnerColumn(), BarColumn(30), MofNCompleteColumn(), TextColumn("{task.description}"))
             self._progress = Progress(*columns, console=self.console, transient=True)
             self._progress.start()
-            self._bar = self._progress.add_task(self._words().lstrip(", "), total=total, completed=done)
+            most = None if self._open else total
+            self._bar = self._progress.add_task(self._words().lstrip(", "), total=most, completed=done)
 
     def trial(self, task: str, arm: str, index: int, state: str, metrics: Mapping[str, Any]) -> None:
-        value = metrics.get(self._metrics.get(task, next(iter(metrics), "")))
+        value = metrics.get(self._metrics.get(task, ""))
         if isinstance(value, int | float) and arm in ("control", "treatment"):
             self._scores[task][arm].append(float(value))
         if state == "lost":
@@ -93,8 +110,11 @@ class Terminal(Listener):
         self._done += 1
         if self._progress is not None:
             self._progress.update(self._bar, completed=self._done, description=self._words().lstrip(", "))
-        elif self._total > 1 and self._done >= self._next_line * self._total:
-            self.say(f"{self._done} of {self._total} trials done{self._words()}")
+        elif self._open and self._done >= self._next_line:
+            self.say(f"{self._done} trials done{self._words()}")
+            self._next_line = 2 * self._done
+        elif not self._open and self._total > 1 and self._done >= self._next_line * self._total:
+            self.say(f"{self._done}{self._of()} trials done{self._words()}")
             self._next_line = math.floor(10 * self._done / self._total) / 10 + 0.1
 
     def ended(self) -> None:
@@ -104,12 +124,18 @@ class Terminal(Listener):
         if self._total > 1:
             new, took = self._done - self._before, duration(time.monotonic() - self._began)
             self.say(f"{new} trial{'s' if new != 1 else ''} took {took}.{self._means(' Mean scores on dev: ')}")
+        self._metrics = {}  # means are shown of registered trials alone: a noise floor must not answer the claim
+
+    def _of(self) -> str:
+        """How many there are in all, where a maximum was declared."""
+        return "" if self._open else f" of {self._total}"
 
     def _words(self) -> str:
         new = self._done - self._before
         left = self._total - self._done
         running = f", {min(self._workers, left)} running" if left else ""
-        to_go = f", {duration((time.monotonic() - self._began) / new * left)} left" if new and left else ""
+        known = new and left and not self._open
+        to_go = f", at most {duration((time.monotonic() - self._began) / new * left)} left" if known else ""
         return f"{running}{to_go}.{self._means(' ')}"
 
     def _means(self, lead: str) -> str:
@@ -176,49 +202,6 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-
-
-def print_verdict(console: Console, record: Mapping[str, Any], claim: str) -> None:
-    """The verdict of a claim: a table of tasks, the reasons, and the claim across tasks."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("task", "metric", "control", "treatment", "effect", "interval", "outcome"):
-        left = column in ("task", "metric", "outcome")
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
-    for name, task in record["tasks"].items():
-        interval = task["interval"]
-        between = "undefined" if isinstance(interval, Mapping) else f"{show(interval[0])} … {show(interval[1])}"
-        table.add_row(
-            escape(name),
-            escape(task["metric"]),
-            show(task["control"]),
-            show(task["treatment"]),
-            "undefined" if isinstance(task["effect"], Mapping) else f"{task['effect']:+.3g}",
-            between,
-            badge(task["outcome"]) + (" on dev" if task["outcome"] == "supported" and task["new_data"] is None else ""),
-        )
-    console.print()
-    console.print(table)
-    console.print()
-    for name, task in record["tasks"].items():
-        console.print(f"  [bold]{escape(name)}[/]: {escape(' '.join(task['reasons'][:2]))}")
-        console.print(f"    Training cost {_cost(task['cost'])}.")
-        for note in task["notes"]:
-            console.print(f"    {escape(note)}")
-    console.print(f"\n[bold]Did it really help?[/]  “{escape(claim)}”")
-    console.print(f"{badge(record['outcome'])}: {escape(' '.join(record['reasons']))}")
-    effect = number(record["effect"])
-    if len(record["tasks"]) > 1 and isinstance(effect, float):
-        interval = record["interval"]
-        span = show(interval) if isinstance(interval, Mapping) else f"{show(interval[0])} … {show(interval[1])}"
-        console.print(f"Effect, {record['effect_unit']}: {effect:+.3g} ({span}).")
-    if record["new_data"] == "closed":
-        console.print("Test stays sealed: new data are opened only to confirm a claim that dev supports.")
-
-
-def _cost(cost: Mapping[str, Any]) -> str:
-    """Device-seconds of each arm, its parents included, and their ratio."""
-    ratio = "" if isinstance(cost["ratio"], Mapping) else f" (×{show(cost['ratio'])})"
-    return f"{show(cost['control'])} s → {show(cost['treatment'])} s of device time{ratio}"
 
 
 def badge(outcome: str) -> str:

@@ -11,8 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from novum import streams
 from novum.errors import StudyError
-from novum.experiment import Experiment, Trial, evidence
+from novum.evidence import evidence
+from novum.experiment import Experiment, Trial
 from novum.loop import registered
 
 if TYPE_CHECKING:
@@ -28,18 +30,29 @@ def gather(ledger: Ledger, hypothesis_id: str) -> dict[str, Any]:
         plan         the experiment's record; fingerprint: its SHA-256, 32 hexadecimal digits
         verdict      the recorded one, or None
         evidence     {"dev": task → pairs, "test": the same, or None while it is closed}
-        trials       one row per planned trial, parents first; see `_row`
+        trials       one row per planned trial, parents first; see `_row`. Where no maximum was declared: per trial that
+                     was started. Trials on fresh seeds follow, where new data were scored with them
         observations task → facts and scale, or None where there are none
         openings     {"mine": those of this hypothesis, "test": how often the study opened `test`}
+        stream       {"account": the goal's hypotheses in order, or None where it names no goal, "alone": how many
+                     hypotheses of the study name none}
         environment  of the machine that gathers, at this moment
         times        registered, opened, verdict, first_start, last_end (ISO-8601 or None), wall_seconds (or None)
 
-    Raises StudyError for an unknown hypothesis, RegistrationError where its plan was edited.
+    Raises StudyError for an unknown hypothesis and for a plan of an earlier method, RegistrationError where its plan
+    was edited.
     """
     hypothesis = ledger.hypothesis(hypothesis_id)
     if hypothesis is None or hypothesis["id"] != hypothesis_id:
         raise StudyError(f"no hypothesis {hypothesis_id!r} in {ledger.path}; `novum status` lists the registered ones.")
     experiment = registered(ledger, hypothesis_id)
+    if "order" not in experiment.record:
+        method = experiment.record["method"]
+        raise StudyError(
+            f"{hypothesis_id} was registered with the method {method['name']!r}, version {method['version']}, which "
+            f"this Novum does not report on; `novum verdict {hypothesis_id} --json` shows its verdict, and the version "
+            "that registered it writes its report."
+        )
     text = ledger.verdict(hypothesis_id)
     openings = ledger.openings()
     mine = [row | {"keys": len(row["keys"])} for row in openings if row["hypothesis"] == hypothesis_id]
@@ -60,13 +73,18 @@ def gather(ledger: Ledger, hypothesis_id: str) -> dict[str, Any]:
             task: ledger.observation((hypothesis.get("observations") or {}).get(task, "")) for task in experiment.tasks
         },
         "openings": {"mine": mine, "test": sum(row["split"] == "test" for row in openings)},
+        "stream": {
+            "account": None if hypothesis.get("goal") is None else streams.account(ledger, hypothesis["goal"]),
+            "alone": streams.alone(ledger),
+        },
         "environment": environment(ledger.path.parent),
         "times": times | _span(trials),
     }
 
 
 def _rows(ledger: Ledger, experiment: Experiment, split: str) -> dict[str, list[dict[str, Any]]]:
-    return {task: [dict(row) for row in rows] for task, rows in evidence(ledger, experiment, split).rows.items()}
+    found = evidence(ledger, experiment, split, items=False).rows
+    return {task: [dict(row) for row in rows] for task, rows in found.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- trials
@@ -74,10 +92,14 @@ def _rows(ledger: Ledger, experiment: Experiment, split: str) -> dict[str, list[
 
 def _trials(ledger: Ledger, experiment: Experiment, registered_at: str | None) -> Iterator[dict[str, Any]]:
     sides: dict[str, list[Trial]] = {}
-    for trial in experiment.trials():
+    planned = list(experiment.trials())
+    fresh = list(experiment.confirming()) if experiment.record["confirm"] == "fresh-seeds" else []
+    for trial in (*planned, *fresh):
         for each in _chain(trial):  # arms that begin alike share their parents' trials
             sides.setdefault(each.key, []).append(each)
     stored = {row["key"]: row for row in ledger.trials(keys=list(sides))}
+    most = 0 if experiment.record["open"] else len(experiment.record["seeds"]["indices"])
+    sides = {key: found for key, found in sides.items() if key in stored or found[0].index < most}
     dev = ledger.scores(list(sides), "dev")
     test = ledger.scores([f"{key}-test" for key in sides], "test")
     released: dict[str, list[str]] = {}
@@ -96,6 +118,7 @@ def _trials(ledger: Ledger, experiment: Experiment, registered_at: str | None) -
             "test_seconds": None if again is None else again["seconds"],
             "released": released.get(key, []),
             "earlier": bool(finished and registered_at and finished < registered_at),
+            "confirms": trial.index >= len(experiment.record["seeds"]["indices"]),
         }
 
 
@@ -106,7 +129,8 @@ def _chain(trial: Trial) -> list[Trial]:
 def _row(trial: Trial, stored: Mapping[str, Any] | None, metric: str) -> dict[str, Any]:
     """One trial: task, side, seed index, state, attempts, what it used and what it gave.
 
-    state: "not started" where the ledger has no row yet. curve: {"units", "value"} of the task's metric on dev.
+    state: "not started" where the ledger has no row yet. memory: its peak, {"bytes", "what"}, or {"undefined": why};
+    None where it has not ended. curve: {"units", "value"} of the task's metric on dev.
     start: {"loaded": how many tensors came from the parent, "fresh": the names of those that did not}, or None.
     """
     row: Mapping[str, Any] = stored or {"state": "not started", "attempts": 0, "started": None, "finished": None}
@@ -124,6 +148,7 @@ def _row(trial: Trial, stored: Mapping[str, Any] | None, metric: str) -> dict[st
         "because": result.get("failed") or result.get("diverged"),
         "units": result.get("units"),
         "seconds": result.get("seconds"),
+        "memory": result.get("memory"),
         "weights": result.get("weights"),
         "start": result.get("start"),
         "curve": [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from novum.report import answer, record, text
-from novum.report.cells import amount, folded
+from novum.report import across, answer, fresh, record, registered, tasks, text, trials
+from novum.report.cells import folded
 from novum.report.markup import Markup, element, joined, trusted
 from novum.report.style import CSS
 
@@ -15,6 +15,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 PLACES = {
     "effects": "Effects",
     "tasks": "Tasks",
+    "across": "Across tasks",
     "new": "New data",
     "observed": "Observed",
     "registered": "Registered",
@@ -23,18 +24,27 @@ PLACES = {
     "check": "Check it",
 }
 WORDS = (
-    ("Control and treatment", "Two ways to train, alike but for what the claim is about."),
+    ("Control and treatment", "Two ways to train, alike but for what the claim is about. A control may be a number."),
     ("Pair", "Both, trained on the same seed: same order of data, same initial weights where they fit."),
+    ("Look", "The moments at which the data may decide: after so many pairs, as registered. In between, nobody looks."),
+    ("Interval", "Holds the true effect as often as it says, at all looks together; ∞: a look gives no bound yet."),
+    ("Level", "How often, at most, the claim passes though it is not true. A goal's claims share one error rate."),
+    ("p", "The smallest level at which the claim would have passed by now: an upper bound, valid at any look."),
+    ("Power", "The chance that an effect as hoped for is supported: adequate from 80 %, unknown where the spread is."),
+    ("Margin", "What the interval is held against: the least effect that counts; with a zone, 0 for support."),
     ("Dev", "Data that are scored on and never trained on; the decision is made here."),
     ("Test, or new data", "Opened once, to confirm a claim that dev supports. Nothing was chosen by looking at it."),
     ("Effect", "Treatment minus control, averaged over the pairs; above zero means that the treatment is better."),
     ("Scale", "Puts tasks side by side: 0 is what chance scores, 1 a reference score."),
-    ("Supported", "The whole interval lies above the least effect that counts, on every task, on dev and on new data."),
-    ("Refuted", "On some task the whole interval lies below the least effect that counts."),
+    ("Supported", "The whole interval lies above the margin, on as many tasks as claimed, on dev and on new data."),
+    ("Refuted", "The whole interval lies below the least effect that counts, on too many tasks for the claim to hold."),
     ("Equivalent", "The whole interval lies within the least effect that counts, either way."),
-    ("Inconclusive", "The interval holds the least effect that counts: these seeds do not decide."),
+    ("Inconclusive", "The planned pairs did not decide, or neither answer had much of a chance left."),
     ("Invalid", "A trial broke, so the plan could not be completed; this says nothing of the idea."),
     ("Diverged", "Training ended in numbers that are not finite. An outcome: it counts as the metric's worst value."),
+    ("Spared", "Trials that were planned and not needed: the decision came first."),
+    ("Ran ahead", "Trials that idle workers ran beyond the deciding look. They are kept, and no look takes them in."),
+    ("Secondary", "Told beside the claim, at a level that is not corrected for several tasks; it decides nothing."),
 )
 
 
@@ -54,11 +64,12 @@ def render(data: Mapping[str, Any]) -> str:
     sections = (
         answer.answer(data),
         answer.effects(data),
-        answer.tasks(data),
-        answer.new_data(data),
+        tasks.tasks(data),
+        across.across(data),
+        fresh.new_data(data),
         record.observed(data),
-        record.registered(data),
-        record.trials(data),
+        registered.registered(data),
+        trials.trials(data),
         record.environment(data),
         record.check(data),
     )
@@ -67,11 +78,9 @@ def render(data: Mapping[str, Any]) -> str:
 
 
 def _header(data: Mapping[str, Any]) -> Markup:
-    places = [
-        element("a", name, href=f"#{place}")
-        for place, name in PLACES.items()
-        if place != "effects" or data["verdict"] is not None
-    ]
+    absent = {"across"} if len(data["plan"]["tasks"]) == 1 else set()
+    absent |= {"effects", "across"} if data["verdict"] is None else set()
+    places = [element("a", name, href=f"#{place}") for place, name in PLACES.items() if place not in absent]
     words = element("dl", *(joined(element("dt", word), element("dd", said)) for word, said in WORDS), class_="facts")
     return element(
         "header",
@@ -88,30 +97,20 @@ def verdict_table(record: Mapping[str, Any]) -> str:
 
     record: as `novum.validate.Verdict.record` gives it.
     """
-    head = ("task", "metric", "control", "treatment", "effect", "interval", "outcome", "cost")
-    rows = [
-        element(
-            "tr",
-            element("th", name, style="text-align:left"),
-            *(
-                element("td", cell)
-                for cell in (
-                    task["metric"],
-                    amount(task["control"]),
-                    amount(task["treatment"]),
-                    amount(task["effect"], plus=True),
-                    amount(task["interval"]),
-                    task["outcome"],
-                    text.costs(task["cost"]),
-                )
-            ),
+    head = ("task", "", "metric", "control", "treatment", "effect", "interval", "pairs", "outcome", "saved", "cost")
+    rows = []
+    for row in text.verdict_rows(record):
+        split = "" if record["new_data"] == "none" else row["split"]
+        parts = [split, *(row[name] for name in head[2:8]), row["outcome"] + row["place"], row["saved"], row["cost"]]
+        name = "" if row["split"] == "new data" else row["task"]
+        rows.append(
+            element("tr", element("th", name, style="text-align:left"), *(element("td", part) for part in parts))
         )
-        for name, task in record["tasks"].items()
-    ]
     titles = element("tr", *(element("th", name, style="text-align:left") for name in head))
-    sentence = f" {text.HEADLINES[record['outcome']]} {' '.join(record['reasons'])}"
+    sentence = f" {text.headline(record)} {' '.join(record['reasons'])}"
+    outcome = record["outcome"] if record["ended"] else "undecided"
     return element(
         "div",
-        element("p", element("strong", f"{record['outcome']}."), sentence),
+        element("p", element("strong", f"{outcome}."), sentence),
         element("table", element("thead", titles), element("tbody", *rows)),
     )

@@ -1,4 +1,4 @@
-"""The second half of the page: what was observed, registered and run, on what, and how to check it."""
+"""The surroundings of a claim: what was observed first, on what it ran, how to check it, and what it does not say."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 
 from novum.plugins import LOCAL
 from novum.report import text
-from novum.report.cells import amount, differences, facts, folded, hint, options, short, table, when
+from novum.report.cells import amount, facts, folded, short, table, when
 from novum.report.markup import Content, Markup, element, joined
 
 SIDES = ("control", "treatment")
-ENDED = ("done", "diverged", "failed")
 
 
 def observed(data: Mapping[str, Any]) -> Markup:
     """Facts per task, and the scale that gives its 0 and its 1."""
-    parts = []
-    for name in data["plan"]["tasks"]:
+    parts: list[Markup] = []
+    if data["plan"].get("reported"):
+        parts.append(element("p", "Nothing: the caller reported scores, and Novum saw no data."))
+    for name in () if parts else data["plan"]["order"]:
         seen = data["observations"].get(name)
         scale = data["plan"]["tasks"][name]["scale"]
         told = (
@@ -34,191 +35,11 @@ def observed(data: Mapping[str, Any]) -> Markup:
         ]
         inside = table(["fact", "value", "unit", "about"], rows, numeric=[1], kind="tight") if rows else None
         missing = None if rows else element("p", "undefined, because no facts were recorded", class_="undefined")
-        count = f"{len(rows)} fact{'' if len(rows) == 1 else 's'}"
-        parts.append(
-            joined(
-                element("p", element("strong", name), f": {told}.", class_="scale"), folded(count, "", inside, missing)
-            )
-        )
+        lead = element("p", element("strong", name), f": {told}.", class_="scale")
+        parts.append(joined(lead, folded(text.count(len(rows), "fact"), "", inside, missing)))
     return element(
         "section", element("h2", "What was observed first"), element("div", *parts, class_="card"), id="observed"
     )
-
-
-# ------------------------------------------------------------------------------------------------------ registered
-
-
-def registered(data: Mapping[str, Any]) -> Markup:
-    """The frozen plan: how it would be decided, on which seeds, and both arms in full."""
-    plan, hypothesis = data["plan"], data["hypothesis"]
-    seeds = plan["seeds"]
-    count = len(seeds["indices"])
-    pairs: list[tuple[str, Content]] = [
-        ("Registered", when(data["times"]["registered"])),
-        ("Hypothesis", joined(element("code", hypothesis["id"]), f", treatment “{hypothesis['name']}”")),
-        ("Plan's fingerprint", element("code", data["fingerprint"])),
-        ("Method", f"{plan['method']['name']}, version {plan['method']['version']}; scope: {plan['scope']} tasks"),
-        (
-            "Error rate (alpha)",
-            f"{text.numbers(plan['alpha'])}, one-sided: how often, at most, a claim that is not true passes",
-        ),
-        (
-            "Boundary",
-            joined(amount(plan["boundary"]), f" standard errors: Student's t with {count - 1} degrees of freedom"),
-        ),
-        (
-            "Seeds",
-            f"{count} per arm and task: root {seeds['root']}, block {seeds['block']}, {_indices(seeds['indices'])}",
-        ),
-        ("Weights kept", str(plan["keep"])),
-        ("Rests on", ", ".join(hypothesis.get("rests_on") or []) or "no named observation"),
-        ("Replaces", hypothesis.get("parent") or "no earlier hypothesis"),
-    ]
-    rows = [_margin(name, task) for name, task in plan["tasks"].items()]
-    head = ["task", "metric", "least effect that counts", "on the scale", "worst value"]
-    arms = [folded(f"Both arms of {name}", _differing(task), _arms(task)) for name, task in plan["tasks"].items()]
-    card = element("div", facts(pairs), table(head, rows, numeric=[2, 3, 4]), *arms, class_="card")
-    lead = element("p", "All of this was frozen before any trial of the treatment ran.", class_="soft")
-    return element("section", element("h2", "What was registered"), lead, card, id="registered")
-
-
-def _indices(indices: Sequence[int]) -> str:
-    whole = list(indices) == list(range(indices[0], indices[-1] + 1))
-    return f"seeds {indices[0]} to {indices[-1]}" if whole else f"seeds {', '.join(map(str, indices))}"
-
-
-def _margin(name: str, task: Mapping[str, Any]) -> list[Content]:
-    metric, scale = task["metric"], task["scale"]
-    better = "higher" if metric["direction"] == "max" else "lower"
-    share = (
-        element("span", "undefined, because the task states no scale", class_="undefined")
-        if scale is None
-        else amount(task["margin"] / abs(scale["reference"] - scale["chance"]))
-    )
-    unit = metric["unit"] or metric["name"]
-    return [name, f"{metric['name']}, {better} is better", amount(task["margin"], unit), share, amount(metric["worst"])]
-
-
-def _differing(task: Mapping[str, Any]) -> str:
-    count = len(differences(task["control"], task["treatment"]))
-    return f"{count} difference{'' if count == 1 else 's'}, highlighted"
-
-
-def _arms(task: Mapping[str, Any]) -> Markup:
-    """Every option of both arms; those that differ are marked."""
-    sides = {side: options(task[side]) for side in SIDES}
-    names = list(dict.fromkeys([*sides["control"], *sides["treatment"]]))
-    rows: list[Markup] = []
-    group = ""
-    for name in names:
-        part = name.rsplit(".", 1)[0] if "." in name else "plan"
-        if part != group:
-            group = part
-            rows.append(element("tr", element("th", part, colspan=3, scope="rowgroup"), class_="group"))
-        values = [sides[side].get(name, "—") for side in SIDES]
-        differs = values[0] != values[1]
-        mark = "≠ " if differs else ""
-        cells = [element("td", element("code", value)) for value in values]
-        leaf = element("th", f"{mark}{name.rsplit('.', 1)[-1]}", scope="row")
-        rows.append(element("tr", leaf, *cells, class_="differs" if differs else None))
-    return table(["option", "control", "treatment"], rows, kind="tight pad")
-
-
-# ---------------------------------------------------------------------------------------------------------- trials
-
-
-def trials(data: Mapping[str, Any]) -> Markup:
-    """Every planned trial in a row, and what did not go as planned."""
-    order = list(data["plan"]["tasks"])
-    rows = sorted(data["trials"], key=lambda row: (order.index(row["task"]), row["index"]))
-    opened = data["evidence"]["test"] is not None
-    ended = sum(row["state"] in ENDED for row in rows)
-    words = list(_deviations(rows))
-    said = (
-        element("ul", *(element("li", word) for word in words), class_="plain")
-        if words
-        else element("p", "Nothing to report: no trial diverged, broke or had to be started twice.")
-    )
-    earlier = sum(row["earlier"] for row in rows)
-    shared = (
-        element("p", f"{earlier} of them were trained for an earlier claim, which had the same control.", class_="hint")
-        if earlier
-        else None
-    )
-    head = [
-        "task",
-        "arm",
-        "seed",
-        "state",
-        "dev",
-        "test",
-        "units",
-        "seconds",
-        "loaded / fresh",
-        "attempts",
-        "trial",
-        "weights",
-    ]
-    whole = table(head, [_trial(row, opened) for row in rows], numeric=[2, 4, 5, 6, 7, 8, 9], kind="tight wide")
-    card = element(
-        "div",
-        element("p", f"{len(rows)} trials are planned, {ended} have ended."),
-        shared,
-        element("h4", "Deviations"),
-        said,
-        folded("Every trial", f"{len(rows)} rows", whole),
-        class_="card",
-    )
-    return element("section", element("h2", "What ran"), card, id="trials")
-
-
-def _deviations(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    for row in rows:
-        who = f"{row['task']}, {' and '.join(row['sides'])}, seed {row['index']}"
-        if row["state"] in ("diverged", "failed"):
-            yield f"{who} {'diverged' if row['state'] == 'diverged' else 'broke'}: {row['because']}."
-        for split in ("dev", "test"):
-            if isinstance(row[split], Mapping):
-                yield f"{who}: {row['metric']} on {split} is {text.numbers(row[split])}."
-        if row["attempts"] > 1 or row["released"]:
-            why = f" ({'; '.join(row['released'])})" if row["released"] else ""
-            yield f"{who} was started {row['attempts']} times on the same seed{why}."
-
-
-def _trial(row: Mapping[str, Any], opened: bool) -> Markup:
-    start = row["start"]
-    loaded: Content = "fresh"
-    if start is not None:
-        fresh = ", ".join(start["fresh"]) or "none"
-        loaded = element("span", f"{start['loaded']} / {len(start['fresh'])}", title=f"began fresh: {fresh}")
-    why = hint(row["because"]) if row["because"] else hint("for an earlier claim") if row["earlier"] else None
-    cells: list[tuple[Content, str | None]] = [
-        (" and ".join(row["sides"]), None),
-        (row["index"], "r"),
-        (joined(row["state"], why), "free" if row["because"] else None),
-        (_dev(row), "r"),
-        (amount(row["test"]) if row["test"] is not None else "not scored" if opened else "sealed", "r"),
-        ("—" if row["units"] is None else amount(row["units"]), "r"),
-        ("—" if row["seconds"] is None else amount(row["seconds"]), "r"),
-        (loaded, "r"),
-        (row["attempts"], "r"),
-        (short(row["key"], 8), None),
-        ("—" if row["weights"] is None else short(row["weights"], 8), None),
-    ]
-    return element(
-        "tr",
-        element("th", row["task"], scope="row"),
-        *(element("td", cell, class_=kind) for cell, kind in cells),
-        class_="trial",
-    )
-
-
-def _dev(row: Mapping[str, Any]) -> Content:
-    """A score on dev; where there is none, why."""
-    if row["dev"] is not None:
-        return amount(row["dev"])
-    told = {"diverged": "undefined, because it diverged", "failed": "undefined, because it broke"}
-    return element("span", told.get(row["state"], "not yet"), class_="undefined")
 
 
 # ----------------------------------------------------------------------------------------------------- environment
@@ -226,8 +47,13 @@ def _dev(row: Mapping[str, Any]) -> Content:
 
 def environment(data: Mapping[str, Any]) -> Markup:
     """Where it ran, with which code, and how long it took."""
-    plans = [(f"{name} {side}", task[side]) for name, task in data["plan"]["tasks"].items() for side in SIDES]
+    tasks = data["plan"]["tasks"]
+    reported = bool(data["plan"].get("reported"))
+    plans = [(f"{name} {side}", tasks[name][side]) for name in data["plan"]["order"] for side in SIDES]
+    plans = [(who, plan) for who, plan in plans if plan is not None]
     devices = sorted({f"{plan['device']} in {plan['precision']}" for _, plan in plans})
+    if reported:
+        devices = ["whatever the caller's functions used; it is not known here"]
     here = data["environment"]
     commit = here["commit"]
     pairs: list[tuple[str, Content]] = [
@@ -239,6 +65,10 @@ def environment(data: Mapping[str, Any]) -> Markup:
     ]
     head = ["part", "distribution", "version", "sources (SHA-256)", "which requires", "used by"]
     parts = folded("Code that decided the numbers", "frozen in the plan", table(head, _parts(plans), kind="tight"))
+    if reported:
+        parts = element(
+            "p", "The code behind the scores is not known here; of a function its source's hash is.", class_="soft"
+        )
     return element(
         "section",
         element("h2", "Environment and time"),
@@ -252,7 +82,7 @@ def _time(data: Mapping[str, Any]) -> Iterator[tuple[str, Content]]:
     for side in sorted(names):
         rows = [row for row in data["trials"] if side in row["sides"] and row["seconds"] is not None]
         spent = math.fsum(row["seconds"] for row in rows)
-        yield f"Training, {side}", f"{text.seconds(spent)} in {len(rows)} trials"
+        yield f"Training, {side}", f"{text.seconds(spent)} in {text.count(len(rows), 'trial')}{_peak(rows)}"
     scored = [row["test_seconds"] for row in data["trials"] if row["test_seconds"] is not None]
     if scored:
         yield "Scoring on test", f"{text.seconds(math.fsum(scored))} for {len(scored)} models"
@@ -262,6 +92,12 @@ def _time(data: Mapping[str, Any]) -> Iterator[tuple[str, Content]]:
     yield "First start to last end", told
     if data["times"]["verdict"] is not None:
         yield "Verdict recorded", when(data["times"]["verdict"])
+
+
+def _peak(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The most memory that one of these trials took; nothing where none was measured."""
+    known = [row["memory"]["bytes"] for row in rows if row["memory"] is not None and "bytes" in row["memory"]]
+    return f"; at most {text.size(max(known))} of memory" if known else "; memory was not measured"
 
 
 def _parts(plans: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Sequence[Content]]:
@@ -332,12 +168,30 @@ def check(data: Mapping[str, Any]) -> Markup:
 
 def limits(data: Mapping[str, Any]) -> Markup:
     """What a verdict does not say."""
-    count = len(data["plan"]["seeds"]["indices"])
-    said = (
+    plan = data["plan"]
+    methods = {(task["secondary"] or task["test"])["method"] for task in plan["tasks"].values()}
+    methods |= {task["test"]["method"] for task in plan["tasks"].values()}
+    said = [
         "Seeds sample the noise of training only: initialisation, order of data, exploration. Which examples happen to "
-        "be in the data is not sampled: the intervals hold for this validation set and these conditions, not for all "
-        f"others. The interval is Student's, over {count} differences: exact where they are normally distributed; "
-        "where they are skewed and few, the true error rate can differ from the registered one. The registered error "
-        "rate is this claim's alone: of many claims that are not true, about that share passes."
+        "be in the data is not sampled: the intervals hold for these evaluation items and conditions, not for others."
+    ]
+    if plan["estimand"] == "mean":
+        exact = []
+        if methods & {"sequential-t", "e-process"}:
+            exact.append("The t-test's error rate is exact where differences over seeds are normally distributed.")
+        if "sequential-sign-flip" in methods:
+            exact.append("The sign-flip test's is exact where they are symmetric, whatever their shape.")
+        said.append(" ".join(exact))
+        said.append(
+            "No test of a mean is safe from strong skew at 20 seeds or fewer. Where one treated seed in ten collapses, "
+            "most small samples hold no collapse or one, and the mean looks better than it is: such a treatment, no "
+            "better on average, comes out supported in a third of claims or more, not in 5 %. So look at every pair "
+            'above; a trial that diverges counts as the worst value; and estimand = "win" asks how often the treatment '
+            "wins, which skew cannot spoil."
+        )
+    said.append(
+        "An effect that was large enough to end the claim early is, on average, estimated too large. The registered "
+        "error rate is this claim's alone, or its goal's: of many claims that are not true, about that share passes."
     )
-    return element("footer", element("div", element("h2", "What this does not say"), element("p", said)))
+    told = [element("p", each) for each in said]
+    return element("footer", element("div", element("h2", "What this does not say"), *told))

@@ -100,7 +100,8 @@ td code { font-size:.95em; }
 .numbers th, .numbers td { padding-right:22px; }
 .numbers tbody th { white-space:nowrap; }
 .numbers td.r { white-space:nowrap; overflow-wrap:normal; }
-.numbers td.r .undefined { white-space:normal; }
+.numbers td.r .undefined { white-space:normal; display:inline-block; max-width:240px; }
+.numbers td:last-child { min-width:260px; }
 @media (min-width:800px) { .beside { grid-column:2; grid-row:1 / span 2; } }
 .plot { width:100%; height:auto; }
 figcaption { font-weight:600; font-size:.95rem; margin:0 0 8px; }

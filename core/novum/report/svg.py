@@ -1,7 +1,7 @@
 """Plots as inline SVG: no script, no library. Colours and fonts come from classes (see `style`).
 
-Two kinds: `effects` is as wide as its place, with positions in percent, so that its text keeps its size; the others
-have a fixed grid of 420 units and are set side by side or one below the other.
+Two kinds: `effects` is as wide as its place, with positions in percent, so that its text keeps its size; the others,
+and those in `looks`, have a fixed grid of 420 units and are set side by side or one below the other.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ WIDTH = 420
 LEFT = 58
 """Where the plotted area begins; axis labels stand before it."""
 SIDES = ("control", "treatment")
+KNOWN = ("done", "given")
+"""States of a side that has a number: of a trial, or of the bar that stands for the control."""
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
@@ -57,11 +59,13 @@ def span(values: Sequence[float], pad: float = 0.06) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _at(value: float) -> str:
+def px(value: float) -> str:
+    """A position or length, to a hundredth."""
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _title(text: str) -> Markup:
+def title(text: str) -> Markup:
+    """What shows on hovering."""
     return element("title", text)
 
 
@@ -70,7 +74,8 @@ def _title(text: str) -> Markup:
 
 @dataclass(frozen=True)
 class Mark:
-    """An effect with its interval. point, low, high: None where undefined; `told` says the numbers, or why not.
+    """An effect with its interval. point, low, high: None where undefined; `told` says the numbers, or why not. An end
+    that is open is infinite, and drawn to the edge.
 
     outcome: colours it. confirms: True for new data, drawn as a diamond.
     """
@@ -97,10 +102,10 @@ def effects(lanes: Sequence[Lane], axis: str) -> Markup:
     """Points, intervals, zero line and margin of each lane, above one shared axis."""
     shown = [value for lane in lanes for mark in lane.marks for value in (mark.point, mark.low, mark.high)]
     margins = [side * lane.margin for lane in lanes for side in (1, -1)]
-    low, high = span([0.0, *margins, *(value for value in shown if value is not None)], 0.09)
+    low, high = span([0.0, *margins, *(value for value in shown if value is not None and math.isfinite(value))], 0.09)
 
     def x(value: float) -> str:
-        return f"{_at(100 * (value - low) / (high - low))}%"
+        return f"{px(100 * (min(max(value, low), high) - low) / (high - low))}%"
 
     at = ticks(low, high, 5)
     rows = [joined(lane.head, _lane(lane, x, [x(tick) for tick in at])) for lane in lanes]
@@ -121,13 +126,13 @@ def _lane(lane: Lane, x: Callable[[float], str], grid: Sequence[str]) -> Markup:
     drawn = [_upright(at, "grid") for at in grid]
     if lane.margin > 0:
         left, right = (float(x(side * lane.margin)[:-1]) for side in (-1, 1))
-        zone = element("rect", x=f"{_at(left)}%", y=0, width=f"{_at(right - left)}%", height="100%", class_="small")
+        zone = element("rect", x=f"{px(left)}%", y=0, width=f"{px(right - left)}%", height="100%", class_="small")
         drawn = [zone, *drawn, _upright(x(lane.margin), "margin")]
     drawn.append(_upright(x(0), "zero"))
     drawn += [_mark(mark, x, 17 + 24 * at) for at, mark in enumerate(lane.marks)]
     said = f"{lane.name}: {'; '.join(mark.told for mark in lane.marks)}"
     height = 10 + 24 * len(lane.marks)
-    return element("svg", _title(said), *drawn, width="100%", height=height, class_="lane", role="img", aria_label=said)
+    return element("svg", title(said), *drawn, width="100%", height=height, class_="lane", role="img", aria_label=said)
 
 
 def _mark(mark: Mark, x: Callable[[float], str], y: int) -> Markup:
@@ -135,7 +140,9 @@ def _mark(mark: Mark, x: Callable[[float], str], y: int) -> Markup:
     if mark.low is not None and mark.high is not None:
         drawn.append(element("line", x1=x(mark.low), x2=x(mark.high), y1=y, y2=y, class_="interval"))
         drawn += [
-            element("line", x1=x(end), x2=x(end), y1=y - 6, y2=y + 6, class_="cap") for end in (mark.low, mark.high)
+            element("line", x1=x(end), x2=x(end), y1=y - 6, y2=y + 6, class_="cap")
+            for end in (mark.low, mark.high)
+            if math.isfinite(end)
         ]
     if mark.point is None:
         drawn.append(element("text", "undefined", x="50%", y=y + 5, class_="note middle"))
@@ -154,15 +161,15 @@ def _upright(x: str, kind: str) -> Markup:
 # ----------------------------------------------------------------------------------------------------------- pairs
 
 
-def pairs(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], split: str) -> Markup:
+def pairs(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], seen: str) -> Markup:
     """A line per seed from the control's score to the treatment's.
 
-    rows: pairs as `novum.decide` takes them. A trial without a number (diverged, undefined) is a cross in a gutter of
-    its own, at the side of worse, labelled with the worst value that it counts as.
+    rows: pairs as `novum.decide` takes them. seen: where, such as "on dev". A trial without a number (diverged,
+    undefined) is a cross in a gutter of its own, at the side of worse, labelled with the worst value that it counts as.
     """
     sign = 1.0 if metric["direction"] == "max" else -1.0
-    scores = [float(row[side]["value"]) for row in rows for side in SIDES if row[side]["state"] == "done"]
-    lost = any(row[side]["state"] != "done" for row in rows for side in SIDES)
+    scores = [float(row[side]["value"]) for row in rows for side in SIDES if row[side]["state"] in KNOWN]
+    lost = any(row[side]["state"] not in KNOWN for row in rows for side in SIDES)
     step = 22 if len(rows) <= 12 else max(7, 264 // len(rows))
     left, right, top = LEFT, WIDTH - 74, 22
     bottom = top + step * len(rows) + 4
@@ -171,35 +178,35 @@ def pairs(rows: Sequence[Mapping[str, Any]], metric: Mapping[str, Any], split: s
     gutter = left + 16.0 if sign > 0 else right - 16.0
 
     def x(side: Mapping[str, Any]) -> float:
-        if side["state"] != "done":
+        if side["state"] not in KNOWN:
             return gutter
         return inner[0] + (inner[1] - inner[0]) * (float(side["value"]) - low) / (high - low)
 
     upright = ticks(low, high, 4)
     drawn = [
-        _grid(inner[0] + (inner[1] - inner[0]) * (at - low) / (high - low), top, bottom, words)
+        gridline(inner[0] + (inner[1] - inner[0]) * (at - low) / (high - low), top, bottom, words)
         for at, words in zip(upright, fixed(upright), strict=True)
     ]
     if lost:
         edge = gutter + 22 * sign
-        drawn.append(element("line", x1=_at(edge), x2=_at(edge), y1=top - 6, y2=bottom, class_="break"))
-        drawn.append(element("text", numbers(metric["worst"]), x=_at(gutter), y=bottom + 15, class_="tick middle"))
+        drawn.append(element("line", x1=px(edge), x2=px(edge), y1=top - 6, y2=bottom, class_="break"))
+        drawn.append(element("text", numbers(metric["worst"]), x=px(gutter), y=bottom + 15, class_="tick middle"))
     drawn.append(element("text", "better by", x=WIDTH - 2, y=12, class_="tick end"))
     gains = [sign * (_counted(row["treatment"], metric) - _counted(row["control"], metric)) for row in rows]
-    whole = [gain for row, gain in zip(rows, gains, strict=True) if all(row[side]["state"] == "done" for side in SIDES)]
+    whole = [gain for row, gain in zip(rows, gains, strict=True) if all(row[side]["state"] in KNOWN for side in SIDES)]
     told = fixed(gains, plus=True, places=decimals(whole, 3))  # a worst value must not round the others away
     for at, row in enumerate(rows):
         drawn.append(_pair(row, metric, x, top + step * (at + 0.5), gains[at], told[at], tall=step >= 14))
-    words = f"{metric['name']} on {split}, {'higher' if sign > 0 else 'lower'} is better"
+    words = f"{metric['name']} {seen}, {'higher' if sign > 0 else 'lower'} is better"
     if lost:
         words += f"; × counts as {numbers(metric['worst'])}"
-    drawn.append(element("text", words, x=_at((left + right) / 2), y=bottom + 34, class_="label middle"))
-    name = f"Each seed's {metric['name']} on {split}: control and treatment"
-    return _plot(name, bottom + 42, drawn)
+    drawn.append(element("text", words, x=px((left + right) / 2), y=bottom + 34, class_="label middle"))
+    name = f"Each seed's {metric['name']} {seen}: control and treatment"
+    return plot(name, bottom + 42, drawn)
 
 
 def _counted(side: Mapping[str, Any], metric: Mapping[str, Any]) -> float:
-    return float(side["value"] if side["state"] == "done" else metric["worst"])
+    return float(side["value"] if side["state"] in KNOWN else metric["worst"])
 
 
 def _pair(
@@ -216,24 +223,24 @@ def _pair(
     ends = {side: x(row[side]) for side in SIDES}
     said = "; ".join(f"{side} {_told(row[side], metric)}" for side in SIDES)
     parts = [
-        _title(f"Seed {row['index']}: {said}; better by {told}"),
-        element("line", x1=_at(ends["control"]), x2=_at(ends["treatment"]), y1=_at(y), y2=_at(y), class_="link"),
+        title(f"Seed {row['index']}: {said}; better by {told}"),
+        element("line", x1=px(ends["control"]), x2=px(ends["treatment"]), y1=px(y), y2=px(y), class_="link"),
     ]
     for side in SIDES:
         shape = (
-            element("circle", cx=_at(ends[side]), cy=_at(y), r=4.5, class_=f"dot {side}")
-            if row[side]["state"] == "done"
-            else element("path", d=f"M{_at(ends[side] - 4)},{_at(y - 4)} l8,8 m0,-8 l-8,8", class_=f"cross {side}")
+            element("circle", cx=px(ends[side]), cy=px(y), r=4.5, class_=f"dot {side}")
+            if row[side]["state"] in KNOWN
+            else element("path", d=f"M{px(ends[side] - 4)},{px(y - 4)} l8,8 m0,-8 l-8,8", class_=f"cross {side}")
         )
         parts.append(shape)
     if tall:
-        parts.append(element("text", f"seed {row['index']}", x=LEFT - 10, y=_at(y + 4), class_="tick end"))
-        parts.append(element("text", told, x=WIDTH - 2, y=_at(y + 4), class_="value end"))
+        parts.append(element("text", f"seed {row['index']}", x=LEFT - 10, y=px(y + 4), class_="tick end"))
+        parts.append(element("text", told, x=WIDTH - 2, y=px(y + 4), class_="value end"))
     return element("g", *parts, class_=f"pair {kind}")
 
 
 def _told(side: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
-    if side["state"] == "done":
+    if side["state"] in KNOWN:
         return numbers(side["value"])
     return f"{side['state']}, {side['because']}, counted as {numbers(metric['worst'])}"
 
@@ -267,12 +274,12 @@ def curves(series: Mapping[str, Sequence[Curve]], metric: str, units: str) -> Ma
     upwards, across = ticks(low, high, 4), ticks(0, most, 4)
     drawn = []
     for at, words in zip(upwards, fixed(upwards), strict=True):
-        height = _at(y(at))
+        height = px(y(at))
         drawn.append(element("line", x1=left, x2=right, y1=height, y2=height, class_="grid"))
-        drawn.append(element("text", words, x=left - 8, y=_at(y(at) + 4), class_="tick end"))
+        drawn.append(element("text", words, x=left - 8, y=px(y(at) + 4), class_="tick end"))
     for at, words in zip(across, fixed(across), strict=True):
         where = "tick end" if x(at) > right - 8 else "tick middle"
-        drawn.append(element("text", words, x=_at(x(at)), y=bottom + 17, class_=where))
+        drawn.append(element("text", words, x=px(x(at)), y=bottom + 17, class_=where))
     drawn.append(element("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="base"))
     for side, band in lines.items():
         if band:
@@ -281,8 +288,8 @@ def curves(series: Mapping[str, Sequence[Curve]], metric: str, units: str) -> Ma
         if band:
             drawn.append(_line(side, band, x, y))
     drawn.append(element("text", f"{metric} on dev", x=2, y=12, class_="label"))
-    drawn.append(element("text", units, x=_at((left + right) / 2), y=bottom + 36, class_="label middle"))
-    return _plot(f"Learning curves: {metric} on dev over {units}", bottom + 44, drawn)
+    drawn.append(element("text", units, x=px((left + right) / 2), y=bottom + 36, class_="label middle"))
+    return plot(f"Learning curves: {metric} on dev over {units}", bottom + 44, drawn)
 
 
 @dataclass(frozen=True)
@@ -314,12 +321,12 @@ def _line(side: str, band: Sequence[_Point], x: Scale, y: Scale) -> Markup:
     dots = [
         element(
             "circle",
-            _title(
+            title(
                 f"{side} after {numbers(point.units)} units: mean {numbers(point.mean)}, "
                 f"{numbers(point.low)} to {numbers(point.high)} over {point.count} seeds"
             ),
-            cx=_at(x(point.units)),
-            cy=_at(y(point.mean)),
+            cx=px(x(point.units)),
+            cy=px(y(point.mean)),
             r=3.5,
             class_=f"dot {side}",
         )
@@ -330,21 +337,23 @@ def _line(side: str, band: Sequence[_Point], x: Scale, y: Scale) -> Markup:
 
 
 def _path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
-    return " ".join(f"{_at(x(across))},{_at(y(up))}" for across, up in points)
+    return " ".join(f"{px(x(across))},{px(y(up))}" for across, up in points)
 
 
 # ---------------------------------------------------------------------------------------------------------- shared
 
 
-def _grid(x: float, top: float, bottom: float, text: str) -> Markup:
+def gridline(x: float, top: float, bottom: float, text: str) -> Markup:
+    """An upright line with its number below."""
     return joined(
-        element("line", x1=_at(x), x2=_at(x), y1=top, y2=bottom, class_="grid"),
-        element("text", text, x=_at(x), y=bottom + 15, class_="tick middle"),
+        element("line", x1=px(x), x2=px(x), y1=top, y2=bottom, class_="grid"),
+        element("text", text, x=px(x), y=bottom + 15, class_="tick middle"),
     )
 
 
-def _plot(name: str, height: float, drawn: Sequence[Markup]) -> Markup:
-    box = f"0 0 {WIDTH} {_at(height)}"
+def plot(name: str, height: float, drawn: Sequence[Markup]) -> Markup:
+    """A plot of the second kind, named for those who cannot see it."""
+    box = f"0 0 {WIDTH} {px(height)}"
     return element("svg", *drawn, viewBox=box, class_="plot", role="img", aria_label=name)
 
 
