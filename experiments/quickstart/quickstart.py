@@ -15,6 +15,7 @@ b0 = b.but(task=docs.but(classes=others.split(), per_class=0), budget="4 epochs"
 c0 = c.but(task=cart.but(physics={"length": 0.5}), budget="20_000 steps")
 pairs = {"digits": (a, a0), "stdlib-docs": (b, b0), "cartpole": (c, c0)}
 tasks = {name: (arm, arm.but(start_from=before)) for name, (arm, before) in pairs.items()}
-idea = "A pretrained start beats a random one when experience is scarce"
-claim = novum.Hypothesis(idea, tasks=tasks, minimum_effect=0.02, max_seeds=5, seed=2026, name="pretrained")
+idea = "A pretrained start beats a random one on at least one of three tasks when experience is scarce"
+options = {"minimum_effect": 0.02, "expected_effect": 0.4, "max_seeds": 8, "scope": "at_least(1)", "seed": 2026}
+claim = novum.Hypothesis(idea, tasks=tasks, name="pretrained", **options)
 print(novum.Study("studies/quickstart").run(claim))

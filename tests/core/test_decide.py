@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from novum.arm import canonical
 from novum.decide import decide
 from novum.errors import StudyError
+from novum.stats import across
+from novum.stats.design import design
 from novum.stats.paired import boundary
 
 ACCURACY = {"name": "accuracy", "direction": "max", "worst": 0.0, "unit": "", "low": 0.0, "high": 1.0}
 LOSS = {"name": "loss", "direction": "min", "worst": 9.0, "unit": "nats", "low": 0.0, "high": None}
 SCALE = {"metric": "accuracy", "chance": 0.5, "reference": 1.0}
 SIDES = ("control", "treatment")
-OK = {"state": "done", "seconds": 1.0, "because": None}
+OK = {"state": "done", "seconds": 1.0, "memory": 1000, "because": None}
 
 BETTER = (0.1, 0.12, 0.11, 0.09, 0.1)
 WORSE = (-0.1, -0.12, -0.11, -0.09, -0.1)
@@ -27,19 +29,50 @@ WIDE = (0.3, -0.3, 0.2, -0.1, 0.1)
 
 
 def plan(
-    n: int = 5, margin: float = 0.02, metric: Any = ACCURACY, tasks: Sequence[str] = ("digits",)
+    n: int = 5, margin: float = 0.02, metric: Any = ACCURACY, tasks: Sequence[str] = ("digits",), **parts: Any
 ) -> dict[str, Any]:
-    each = {"metric": metric, "margin": margin, "scale": SCALE, "resolution": {"dev": 0.0, "test": 0.0}}
+    """A plan whose only look is at n pairs."""
+    method = parts.pop("method", "sequential-t")
+    null = 0.0 if parts.get("margins") == "zone" else margin
+    test = design(method, n, looks=(n,), null=null, claimed=margin, futility=0.0).to_json()
+    each = {
+        "metric": metric,
+        "margin": margin,
+        "scale": SCALE,
+        "resolution": {"dev": 0.0, "test": 0.0},
+        "test": test,
+        "secondary": None,
+        "bar": None,
+        "dev": None,
+        "power": None,
+        "trials_per_pair": 2,
+    }
+    bound = [float(f"{boundary(0.05, n):.9g}")]
     return {
         "hypothesis": "h-1",
-        "method": {"name": "paired-t", "version": 1},
+        "method": {"name": "sequential", "version": 1},
         "alpha": 0.05,
-        "boundary": float(f"{boundary(0.05, n):.9g}"),
+        "level": 0.05,
+        "stream": None,
         "scope": "all",
+        "margins": "strict",
+        "estimand": "mean",
+        "confirm": "same-networks",
+        "open": False,
+        "price_per_hour": None,
         "keep": "first",
+        "order": list(tasks),
         "seeds": {"root": 0, "block": "0", "indices": list(range(n))},
         "tasks": dict.fromkeys(tasks, each),
-    }
+        "average": None,
+        "fixed": {"0.05 0.05": {"upper": bound, "lower": bound}},
+    } | parts
+
+
+def resolve(frozen: dict[str, Any], step: float) -> dict[str, Any]:
+    """The plan with a metric that moves in steps."""
+    frozen["tasks"]["digits"]["resolution"]["dev"] = frozen["tasks"]["digits"]["test"]["resolution"] = step
+    return frozen
 
 
 def rows(differences: Sequence[float], start: float = 0.5) -> list[dict[str, Any]]:
@@ -96,8 +129,7 @@ def test_an_interval_inside_the_margins_is_equivalent_before_it_is_refuted() -> 
     st.sampled_from([0.0, 0.01]),
 )
 def test_interval_and_outcome_never_disagree(differences: list[float], margin: float, resolution: float) -> None:
-    frozen = plan(len(differences), margin)
-    frozen["tasks"]["digits"]["resolution"]["dev"] = resolution
+    frozen = resolve(plan(len(differences), margin), resolution)
 
     found = decide(frozen, {"digits": rows(differences, start=0.0)}, None)
 
@@ -128,8 +160,7 @@ def test_interval_and_outcome_agree_where_only_digits_that_are_not_shown_would_d
 
 @pytest.mark.parametrize("value", [0.0, 0.25, -0.25])
 def test_seeds_that_do_not_vary_decide_nothing(value: float) -> None:
-    frozen = plan()
-    frozen["tasks"]["digits"]["resolution"]["dev"] = 0.001
+    frozen = resolve(plan(), 0.001)
 
     found = decide(frozen, {"digits": rows([value] * 5)}, None)
 
@@ -140,8 +171,7 @@ def test_seeds_that_do_not_vary_decide_nothing(value: float) -> None:
 
 
 def test_the_resolution_of_the_metric_widens_the_interval() -> None:
-    frozen = plan()
-    frozen["tasks"]["digits"]["resolution"]["dev"] = 0.2
+    frozen = resolve(plan(), 0.2)
 
     wide, narrow = decide(frozen, {"digits": rows(BETTER)}, None), verdict(BETTER)
 
@@ -182,12 +212,12 @@ def test_a_trial_that_failed_makes_the_claim_invalid_and_is_named(side: str) -> 
     assert found["effect"] == found["interval"] == {"undefined": "the experiment broke"}
 
 
-def test_pairs_that_are_missing_make_the_claim_invalid() -> None:
+def test_a_claim_whose_pairs_have_not_all_ended_is_not_decided_and_says_what_it_waits_for() -> None:
     found = decide(plan(5), {"digits": rows(BETTER[:3])}, None)
 
-    assert found["outcome"] == "invalid"
-    assert found["tasks"]["digits"]["reasons"] == ["Only 3 of 5 registered pairs have ended."]
-    assert decide(plan(5), {"digits": []}, None)["outcome"] == "invalid"
+    assert not found["ended"]
+    assert found["outcome"] == "inconclusive"
+    assert found["reasons"] == ["Not decided yet: it waits on digits for 5 pairs."]
 
 
 def test_a_metric_that_is_to_be_small_turns_every_difference() -> None:
@@ -207,7 +237,7 @@ def test_a_verdict_tells_means_wins_spread_correlation_and_cost() -> None:
 
     assert (task["control"], task["treatment"], task["wins"], task["correlation"]) == (0.25, 0.5, 4, 1.0)
     assert task["deviation"] == pytest.approx(0.129099445)
-    assert task["cost"] == {"control": 4.0, "treatment": 8.0, "ratio": 2.0}
+    assert (task["cost"]["control"], task["cost"]["treatment"], task["cost"]["ratio"]) == (4.0, 8.0, 2.0)
 
 
 def test_numbers_have_nine_significant_digits() -> None:
@@ -255,7 +285,7 @@ def test_a_plan_read_back_from_json_decides_the_same() -> None:
     assert canonical(decide(again, rows_again, None)) == canonical(decide(frozen, dev, None))
 
 
-@pytest.mark.parametrize("method", [{"name": "paired-t", "version": 2}, {"name": "bayes", "version": 1}])
+@pytest.mark.parametrize("method", [{"name": "paired-t", "version": 1}, {"name": "sequential", "version": 2}])
 def test_a_method_that_is_not_here_is_refused_and_never_replaced(method: dict[str, Any]) -> None:
     with pytest.raises(StudyError, match="which this Novum lacks"):
         decide(plan() | {"method": method}, {"digits": rows(BETTER)}, None)
@@ -306,11 +336,11 @@ def test_the_effect_is_that_on_new_data_where_they_were_opened() -> None:
         (BETTER, WORSE, "refuted"),
         (WORSE, WIDE, "refuted"),
         (BETTER, WIDE, "inconclusive"),
-        (NEAR, WIDE, "inconclusive"),
+        (NEAR, WIDE, "refuted"),
         (NEAR, NEAR, "equivalent"),
         (BETTER, NEAR, "refuted"),
         (BETTER, "broken", "invalid"),
-        (WORSE, "broken", "invalid"),
+        (WORSE, "broken", "refuted"),
     ],
 )
 def test_a_claim_about_all_tasks_is_only_as_good_as_its_worst(first: Any, second: Any, outcome: str) -> None:
@@ -324,21 +354,32 @@ def test_a_claim_about_all_tasks_is_only_as_good_as_its_worst(first: Any, second
 def test_the_tasks_that_decided_are_named() -> None:
     dev = {"a": rows(BETTER), "b": rows(WORSE), "c": rows(WORSE)}
 
-    assert "It fails on b and c" in decide(plan(tasks=("a", "b", "c")), dev, None)["reasons"][0]
+    found = decide(plan(tasks=("a", "b", "c")), dev, None)
+
+    assert "It fails on b, and" in found["reasons"][0]
+    assert "Stopped with the claim" in found["tasks"]["c"]["reasons"][0]
 
 
-def test_the_effect_over_several_tasks_is_the_mean_on_their_scales() -> None:
+def test_the_effect_over_several_tasks_is_the_random_effects_mean_on_their_scales() -> None:
     frozen = plan(tasks=("a", "b"))
-    frozen["tasks"]["b"] = frozen["tasks"]["a"] | {
+    frozen["tasks"]["b"] = frozen["tasks"]["b"] | {
         "metric": LOSS,
-        "scale": {"metric": "loss", "chance": 2.0, "reference": 0.0},
+        "scale": {"metric": "loss", "chance": 3.0, "reference": 1.0},
     }
+    gains = {"a": (0.1, 0.2, 0.1, 0.2, 0.1), "b": (-0.4, -0.2, -0.4, -0.2, -0.4)}
 
-    found = decide(frozen, {"a": rows((0.1, 0.2, 0.1, 0.2, 0.1)), "b": rows((-0.4, -0.2, -0.4, -0.2, -0.4))}, None)
+    found = decide(frozen, {name: rows(each) for name, each in gains.items()}, None)
 
     # On the scales the gains are .2 .4 .2 .4 .2 and .2 .1 .2 .1 .2.
-    assert found["effect"] == pytest.approx((0.2 * 3 + 0.25 * 2) / 5)
-    assert "on their scales" in found["effect_unit"]
+    means, errors = (0.28, 0.16), (0.12 * math.sqrt(5 / 6) / math.sqrt(5), 0.06 * math.sqrt(5 / 6) / math.sqrt(5))
+    pooled = across.random_effects(means, [each * math.sqrt(1) for each in errors])
+    assert found["across"]["effects"] == pytest.approx(dict(zip("ab", means, strict=True)))
+    assert found["effect"] == found["across"]["mean"]
+    assert min(means) < found["effect"] < max(means)
+    assert found["effect"] == pytest.approx(pooled.mean, rel=0.2)
+    assert "describes and does not decide" in found["effect_unit"]
+    assert found["across"]["leave_one_out"] == pytest.approx({"a": 0.16, "b": 0.28})
+    assert found["across"]["prediction"] == {"undefined": "it needs three tasks or more"}
 
 
 def test_without_scales_there_is_no_effect_over_several_tasks_and_it_says_why() -> None:
@@ -350,15 +391,14 @@ def test_without_scales_there_is_no_effect_over_several_tasks_and_it_says_why() 
     assert found["effect"] == found["interval"] == {"undefined": "not every task states a scale"}
 
 
-def test_a_mean_over_tasks_that_does_not_vary_has_no_interval() -> None:
+def test_tasks_that_do_not_vary_have_no_mean_over_them() -> None:
     found = decide(plan(tasks=("a", "b")), {"a": rows([0.25] * 5), "b": rows([0.25] * 5)}, None)
 
-    assert found["effect"] == 0.5
-    assert found["interval"] == {"undefined": "the seeds do not vary"}
+    assert found["effect"] == found["interval"] == {"undefined": "the differences on a do not vary"}
 
 
 def test_a_broken_task_leaves_no_effect_over_tasks() -> None:
-    dev = {"a": rows(BETTER), "b": rows(BETTER[:2])}
+    dev = {"a": rows(BETTER), "b": spoil(rows(BETTER), 1, "control", "failed")}
 
     assert decide(plan(tasks=("a", "b")), dev, None)["effect"] == {"undefined": "the experiment broke"}
 

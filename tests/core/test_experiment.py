@@ -7,7 +7,9 @@ from typing import Any
 import novum
 import pytest
 from novum import ConfigError, Hypothesis
-from novum.experiment import Experiment, Trial, design, evidence
+from novum.design import design
+from novum.evidence import evidence
+from novum.experiment import Experiment, Trial
 from novum.ledger import Ledger, Score
 
 ACCURACY = {"name": "accuracy", "direction": "max", "worst": 0.0, "unit": "", "low": 0.0, "high": 1.0, "per_unit": True}
@@ -110,8 +112,10 @@ def test_the_resolution_of_a_score_per_unit_is_one_over_the_number_of_units(ledg
 def test_a_plan_holds_method_level_boundary_and_seeds(ledger: Ledger) -> None:
     found = designed(ledger, claim(alpha=0.025, seed=7)).record
 
-    assert found["method"] == {"name": "paired-t", "version": 1}
-    assert (found["alpha"], found["boundary"]) == (0.025, pytest.approx(4.30265273))
+    test = found["tasks"]["digits"]["test"]
+    assert found["method"] == {"name": "sequential", "version": 1}
+    assert (found["alpha"], found["level"], test["support"]) == (0.025, 0.025, 0.025)
+    assert (test["looks"], test["upper"]) == ([3], [pytest.approx(4.30265273)])
     assert found["seeds"] == {"root": 7, "block": "0", "indices": [0, 1, 2]}
 
 
@@ -236,7 +240,9 @@ def test_what_has_no_value_keeps_its_place_and_says_why(ledger: Ledger, state: s
     (row,) = evidence(ledger, experiment, "dev").rows["digits"]
 
     expected = "undefined" if state == "done" else state
-    assert row["treatment"] == {"state": expected, "value": None, "seconds": 1.0, "because": because}
+    memory = {"undefined": "it was not measured"}
+    told = {"state": expected, "value": None, "seconds": 1.0, "memory": memory, "because": because}
+    assert row["treatment"] == told
 
 
 def test_a_trial_that_broke_is_evidence_even_where_its_partner_never_ran(ledger: Ledger) -> None:

@@ -65,7 +65,7 @@ def test_a_claim_has_either_two_arms_or_tasks(parts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("pair", [(CONTROL,), CONTROL, (CONTROL, "gym"), None])
 def test_a_task_is_a_pair_of_arms(pair: Any) -> None:
-    with pytest.raises(ConfigError, match="give a pair of arms"):
+    with pytest.raises(ConfigError, match="give a pair \\(control, treatment\\) of arms"):
         Hypothesis("x", tasks={"a": pair})
 
 

@@ -18,6 +18,11 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "novum"
 PLUGINS = {f"novum_{name}": ROOT / "plugins" / name / f"novum_{name}" for name in ("text", "vision", "rl")}
 
+OTHERS = tuple(
+    f"novum.{path.stem}" for path in sorted(CORE.iterdir()) if path.stem not in ("__init__", "stats", "errors", "py")
+)
+"""Every part of the core but the statistics and the errors."""
+
 ONLY: Mapping[str, tuple[str, ...]] = {
     # what                  may be imported by these alone
     "stevedore": ("novum.plugins",),
@@ -31,12 +36,12 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("novum.trackers.tensorboard",),
     "pydantic": ("novum.config", "novum.recipe", "novum.claimfile"),
     "novum.cli": ("novum.cli",),
-    "novum.decide": ("novum.validate",),
-    "novum.study": ("novum.cli",),
+    "novum.decide": ("novum.decide", "novum.validate", "novum.experiment", "novum.compare"),
+    "novum.study": ("novum.cli", "novum.compare"),
     "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate"),
-    "novum.loop": ("novum.study", "novum.cli", "novum.report"),
+    "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare"),
     "novum.runner": ("novum.runner", "novum.run", "novum.trials", "novum.cli"),
-    "novum.ledger": ("novum.ledger", "novum.study", "novum.trials"),
+    "novum.ledger": ("novum.ledger", "novum.study", "novum.trials", "novum.compare"),
     "novum.executors": ("novum.executors", "novum.lab", "novum.trials"),
 }
 NEVER: Mapping[str, tuple[str, ...]] = {
@@ -46,7 +51,7 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.experiment": ("novum.validate", "numpy", "torch"),
     "novum.validate": ("numpy", "torch", "scipy"),
     "novum.decide": ("novum.experiment", "novum.trials", "numpy", "torch", "random", "time", "datetime", "os"),
-    "novum.stats": ("novum", "numpy", "torch", "random", "time", "os"),
+    "novum.stats": (*OTHERS, "torch", "random", "time", "os"),
     "novum.errors": ("novum", "numpy", "torch"),
     "novum.data": ("novum", "numpy", "torch"),
     "novum.config": ("numpy", "torch"),

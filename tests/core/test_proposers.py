@@ -26,7 +26,14 @@ def claim(**parts: Any) -> Hypothesis:
 
 def told(margin: float = 0.02, deviation: float = 0.05, effect: Any = 0.05, **outcomes: str) -> dict[str, Any]:
     each = {"effect": effect, "deviation": deviation, "interval": [0.0, 0.1], "margin": margin}
-    return {"tasks": {name: each | {"outcome": outcome} for name, outcome in outcomes.items()}}
+    return {"tasks": {name: each | {"outcome": outcome, "stopped": "budget"} for name, outcome in outcomes.items()}}
+
+
+def stopped(found: dict[str, Any], *names: str) -> dict[str, Any]:
+    """The same verdict, in which these tasks were open when the claim was settled."""
+    for name in names:
+        found["tasks"][name] |= {"outcome": "inconclusive", "stopped": "with the claim"}
+    return found
 
 
 def follow_up(*history: tuple[Hypothesis, dict[str, Any] | None]) -> Hypothesis | None:
@@ -69,6 +76,17 @@ def test_a_claim_that_held_in_part_is_narrowed_to_where_it_held() -> None:
     assert found is not None
     assert (found.claim, list(found.tasks), found.max_seeds) == ("clipping helps: on a", ["a"], 5)
     assert found.tasks["a"].minimum_effect == 0.02
+
+
+def test_tasks_that_were_open_when_another_refuted_the_claim_are_asked_alone() -> None:
+    found = follow_up((claim(), stopped(told(a="refuted", b="refuted"), "b")))
+
+    assert found is not None
+    assert (found.claim, list(found.tasks)) == ("clipping helps: on b", ["b"])
+
+
+def test_nothing_follows_from_scores_that_a_caller_reported() -> None:
+    assert follow_up((claim(), told(a="supported", b="refuted") | {"scores": "reported by the caller"})) is None
 
 
 def test_a_claim_that_held_everywhere_is_asked_at_twice_the_experience() -> None:

@@ -98,9 +98,62 @@ def test_an_unknown_tracker_or_executor_is_refused(tmp_path: Path, arm: Any) -> 
 def test_planning_a_claim_tells_its_size_and_registers_nothing(study: Any, claim: Any) -> None:
     told = study.plan(claim(max_seeds=7))
 
-    assert told.startswith("At most 14 trials, about ")
+    assert told.line.startswith("At most 14 trials, about ")
+    assert told.record["tasks"]["Blobs"]["looks"] == [3, 4, 5, 6, 7]
+    assert told.record["tasks"]["Blobs"]["power"]["label"] == "unknown"
+    assert "Power unknown on Blobs" in str(told)
     assert study.hypotheses() == []
     assert study.rows() == []
+
+
+def test_the_noise_floor_is_measured_on_seeds_of_its_own_and_gives_the_power(study: Any, claim: Any) -> None:
+    told = study.plan(claim(max_seeds=7), noise=3)
+
+    task = told.record["tasks"]["Blobs"]
+    assert task["noise"]["seeds"] == 3
+    assert task["noise"]["items"]["count"] == 60
+    assert {"mean", "sd"} == set(task["noise"]["again"])
+    assert (task["power"]["source"], task["power"]["pairs"]) == ("plan --noise", 3)
+    assert {row["block"] for row in study.rows()} == {"noise", "noise-again"}
+    assert study.hypotheses() == []
+
+
+def test_trials_of_the_noise_floor_are_no_evidence(study: Any, claim: Any) -> None:
+    study.plan(claim(), noise=3)
+
+    study.run(claim())
+
+    used = [row for row in study.rows() if row["block"] == "0"]
+    assert len(used) == 6
+    assert study.verdict(study.hypotheses()[0]["id"]).tasks["Blobs"].record["power"]["source"] == "plan --noise"
+
+
+def test_a_noise_floor_needs_three_seeds(study: Any, claim: Any) -> None:
+    with pytest.raises(novum.ConfigError, match=r"noise: received 2; allowed: 0 \(not measured\), or seeds from 3 on"):
+        study.plan(claim(), noise=2)
+
+
+def test_a_claim_without_a_maximum_pauses_undecided_and_unrecorded_and_goes_on(study: Any, claim: Any) -> None:
+    endless = claim(max_seeds=None, minimum_effect=0.6)
+
+    first = study.run(endless, pairs=4)
+
+    assert (first.ended, first.outcome, first.tasks["Blobs"].record["pairs"]) == (False, "inconclusive", 4)
+    assert study.verdict(first.hypothesis, recompute=True).text == first.text
+    with pytest.raises(StudyError, match="has no verdict yet"):
+        study.verdict(first.hypothesis)
+    assert study.run(endless, pairs=5).tasks["Blobs"].record["pairs"] == 5
+    assert len(study.rows()) == 10
+
+
+def test_a_bar_is_reached_or_not_by_the_treatment_alone(study: Any, claim: Any, arm: Any) -> None:
+    sees = claim().tasks["Blobs"].treatment
+
+    verdict = study.run(novum.Hypothesis("it reaches 0.7", control=0.7, treatment=sees, max_seeds=6))
+
+    assert verdict.outcome == "supported"
+    assert {row["side"] for row in study.rows()} == {"treatment"}
+    assert verdict.tasks["Blobs"].record["control"] == 0.7
 
 
 def test_running_a_decided_claim_again_returns_its_verdict_and_runs_nothing(study: Any, claim: Any, toy: Any) -> None:

@@ -86,7 +86,7 @@ def with_lab(study: Study, hypothesis: Hypothesis, work: Callable[[Lab], Any]) -
 
 
 def test_a_plan_that_was_never_registered_does_not_run(study: Any, claim: Any) -> None:
-    from novum.experiment import design
+    from novum.design import design
 
     hypothesis = claim()
 
