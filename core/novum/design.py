@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from novum import spread
 from novum.arm import canonical
-from novum.errors import ConfigError, closest
+from novum.errors import ConfigError, PluginError, closest
 from novum.experiment import Experiment, chain, meant
 from novum.stats.design import Design, earliest, smallest
 from novum.stats.design import design as registered_test
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 METHOD = {"name": "sequential", "version": 1}
 OPEN = 1000
 """Pairs at which a claim without a declared maximum ends after all: a plan lists its critical values."""
+KINDS = ("score", "success", "episodes")
 BY_SIGNS = ("success", "episodes")
 """Kinds of metric whose differences over seeds can be far from normal, such as two-pointed: they get sign-flips."""
 
@@ -121,6 +122,11 @@ def _task(
         raise ConfigError(
             f"task {name!r}: the treatment's evaluator does not give {metric['name']!r} as the control's does; "
             "judge both arms by the same evaluator."
+        )
+    if metric.get("kind", "score") not in KINDS:
+        raise PluginError(
+            f"task {name!r}: the metric {metric['name']!r} has the kind {metric['kind']!r}, which decides how it is "
+            f"tested; {closest(metric['kind'], KINDS)}. Its evaluator has to say one of these."
         )
     if control is not None and control["plan"] == treatment["plan"]:
         raise ConfigError(

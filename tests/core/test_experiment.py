@@ -6,7 +6,7 @@ from typing import Any
 
 import novum
 import pytest
-from novum import ConfigError, Hypothesis
+from novum import ConfigError, Hypothesis, PluginError
 from novum.design import design
 from novum.evidence import evidence
 from novum.experiment import Experiment, Trial
@@ -128,6 +128,49 @@ def test_trials_come_pair_by_pair(ledger: Ledger) -> None:
     found = [(trial.index, trial.side) for trial in designed(ledger).trials()]
 
     assert found == [(index, side) for index in range(3) for side in ("control", "treatment")]
+
+
+@pytest.mark.parametrize(
+    ("metric", "parts", "method"),
+    [
+        (ACCURACY, {}, "sequential-t"),
+        (ACCURACY | {"kind": "score"}, {}, "sequential-t"),
+        (ACCURACY | {"kind": "success"}, {}, "sequential-sign-flip"),
+        (ACCURACY | {"kind": "episodes"}, {}, "sequential-sign-flip"),
+        (ACCURACY | {"kind": "episodes"}, {"test": "t"}, "sequential-t"),
+        (ACCURACY, {"test": "sign-flip"}, "sequential-sign-flip"),
+        (ACCURACY, {"estimand": "win"}, "sequential-sign"),
+        (ACCURACY | {"kind": "episodes"}, {"max_seeds": None}, "e-process"),
+    ],
+)
+def test_the_kind_of_a_metric_and_the_claim_choose_the_test_before_any_data(
+    ledger: Ledger, metric: dict[str, Any], parts: dict[str, Any], method: str
+) -> None:
+    arms = {side: resolved(plan(side), metric) for side in ("control", "treatment")}
+
+    found = designed(ledger, claim(**{"max_seeds": 8} | parts), **arms)
+
+    assert found.tasks["digits"]["test"]["method"] == method
+
+
+def test_an_unknown_kind_of_metric_is_refused(ledger: Ledger) -> None:
+    arms = {side: resolved(plan(side), ACCURACY | {"kind": "episode"}) for side in ("control", "treatment")}
+
+    with pytest.raises(PluginError, match=r"has the kind 'episode', .* did you mean 'episodes'"):
+        designed(ledger, **arms)
+
+
+def test_arms_that_resolve_to_the_same_plan_are_refused(ledger: Ledger) -> None:
+    with pytest.raises(
+        ConfigError, match="control and treatment resolve to the same arm once every default is filled in"
+    ):
+        designed(ledger, treatment=resolved(plan("control")))
+
+
+def test_a_zone_and_a_batch_stand_in_the_registered_test(ledger: Ledger) -> None:
+    test = designed(ledger, claim(margins="zone", max_seeds=9, batch=4)).tasks["digits"]["test"]
+
+    assert (test["null"], test["claimed"], test["looks"]) == (0.0, 0.04, [4, 8, 9])
 
 
 # ----------------------------------------------------------------------------------------------------- blocks of seeds

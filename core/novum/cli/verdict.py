@@ -129,7 +129,8 @@ def _across(record: Mapping[str, Any]) -> list[str]:
         if record.get("average"):  # else it is the effect above
             shown = f"{text.signed(found['mean'], DIGITS)} ({text.interval(found['interval'], DIGITS)})"
             parts.append(f"random-effects mean {shown}")
-        parts.append(f"one more task of the kind {text.interval(found['prediction'], DIGITS)}")
+        if not isinstance(found["prediction"], Mapping):  # it needs three tasks
+            parts.append(f"one more task of the kind {text.interval(found['prediction'], DIGITS)}")
         parts.append(f"I² {found['i2']:.2g}" if text.is_number(found["i2"]) else f"I² {text.numbers(found['i2'])}")
         said.append(f"Description, which decides nothing: {'; '.join(parts)}.")
     return said

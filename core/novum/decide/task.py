@@ -130,13 +130,18 @@ def _judged(design: Design, found: Decision, x: Sequence[float]) -> dict[str, An
     still = found.reason == "no variation"
     p = anytime_p(design, x[: found.n])
     return {
-        "effect": sig(look.mean),
+        "effect": _effect(look.mean, x),
         "interval": undefined(STILL) if still else numbers.interval(look.low, look.high),
         "deviation": sig(look.deviation),
         "p": undefined(STILL) if still else undefined("no level below one half was crossed") if p is None else sig(p),
         "looks": [_look(each) for each in looks(design, x)],
         "stopped": found.reason,
     }
+
+
+def _effect(mean: float, x: Sequence[float]) -> float:
+    """The mean difference; what is left of floating-point sums that cancel is 0."""
+    return 0.0 if abs(mean) <= 1e-12 * max(abs(each) for each in x) else sig(mean)
 
 
 def _look(look: Look) -> dict[str, Any]:
