@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from novum.stats import sequential, signflip
 from novum.stats.boundaries import boundaries
-from novum.stats.design import design
+from novum.stats.design import Design, design
 from novum.stats.sequential import judge
 
 
@@ -44,17 +44,19 @@ def forget() -> None:
         kept.cache_clear()
 
 
-def differences(pairs: int) -> list[float]:
-    """Differences that stay undecided up to the last pair, so that every look is taken."""
-    x = np.random.Generator(np.random.PCG64(pairs)).standard_normal(pairs)
-    return [float(each) for each in (x - x.mean()) / x.std() * 0.01 + 0.002]
+def differences(design: Design) -> list[float]:
+    """Differences that stay undecided up to the last pair, so that every look is taken: gains and losses in turn."""
+    sizes = np.random.Generator(np.random.PCG64(design.looks[-1])).uniform(0.008, 0.012, design.looks[-1])
+    x = [float(size) * (-1) ** at for at, size in enumerate(sizes)]
+    assert judge(design, x).reason == "budget"
+    return x
 
 
 def main() -> None:
     """Print the table."""
     thirty = tuple(range(3, 31))
-    ten, few = design("sequential-t", 10), differences(10)
-    many, long = design("sequential-t", 30), differences(30)
+    ten, thirty_t = (design("sequential-t", pairs, futility=0.0) for pairs in (10, 30))
+    few, long = differences(ten), differences(thirty_t)
     rows = [
         (
             "boundaries for 30 pairs, first",
@@ -62,12 +64,12 @@ def main() -> None:
             0.5,
         ),
         ("boundaries for 30 pairs, cached", timed(lambda: boundaries(thirty, 0.05), times=101), 0.001),
-        ("one t decision, 30 pairs", timed(lambda: judge(many, long), before=forget, times=101), 0.001),
+        ("one t decision, 30 pairs", timed(lambda: judge(thirty_t, long), before=forget, times=101), 0.001),
         ("one t decision, 10 pairs", timed(lambda: judge(ten, few), before=forget, times=101), 0.001),
     ]
     for pairs in (16, 30):
         signs = design("sequential-sign-flip", pairs, futility=0.0)
-        x = differences(pairs)
+        x = differences(signs)
         rows.append(
             (
                 f"one sign-flip decision, {pairs} pairs",

@@ -19,7 +19,9 @@ CORE = ROOT / "core" / "novum"
 PLUGINS = {f"novum_{name}": ROOT / "plugins" / name / f"novum_{name}" for name in ("text", "vision", "rl")}
 
 OTHERS = tuple(
-    f"novum.{path.stem}" for path in sorted(CORE.iterdir()) if path.stem not in ("__init__", "stats", "errors", "py")
+    f"novum.{path.stem}"
+    for path in sorted(CORE.iterdir())
+    if path.stem not in ("stats", "errors", "py") and path.stem[:2] != "__"
 )
 """Every part of the core but the statistics and the errors."""
 

@@ -36,7 +36,7 @@ CELLS = 2_000_000
 
 BLOCKS = 64
 """Beyond so many looks `pairs_for` lets the mean of a block of pairs stand for one pair, and the sign test gives up by
-the bound of so many: both move power by less than half a point, and spare seconds."""
+the bound of so many: both move power by less than a point, and spare seconds."""
 
 OUTCOMES = ("supported", "equivalent", "refuted", "inconclusive")
 
@@ -93,8 +93,9 @@ def detectable(
 ) -> float | None:
     """The smallest true effect that is supported with this chance, in the unit of sd; for sequential-sign P(win) - 1/2.
 
-    By bisection, to a thousandth of σ. None where no effect reaches the chance: the design has no look at which its
-    level can be spent (few pairs at a small level), or the margin of a sign test leaves no room below certainty.
+    chance: from 0.01 to 0.99. By bisection, to a thousandth of σ. None where no effect reaches the chance: the design
+    has no look at which its level can be spent (few pairs at a small level), or the margin of a sign test leaves no
+    room below certainty.
     """
     inputs.positive("sd", sd)
     inputs.number("chance", chance, 0.01, 0.99)
@@ -368,7 +369,15 @@ def _binomial(design: Design, effect: float) -> Outcomes:
         ended = supported | refused | given_up
         used += n * float(law[:, ended].sum())
         law[:, ended] = 0.0
-    return Outcomes(float(effect), *(shares[name] for name in OUTCOMES), pairs=used, studies=None)
+    return Outcomes(
+        effect=float(effect),
+        supported=shares["supported"],
+        equivalent=shares["equivalent"],
+        refuted=shares["refuted"],
+        inconclusive=shares["inconclusive"],
+        pairs=used,
+        studies=None,
+    )
 
 
 @lru_cache(maxsize=4096)
