@@ -15,7 +15,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
 .PHONY: help demo test check format install clean
 help:
-	@echo "make demo    the quick start: one claim on images, text and control (about 4 minutes)"
+	@echo "make demo    the quick start: one claim on images, text and control (two or three minutes)"
 	@echo "make test    every test"
 	@echo "make check   ruff (lint and format) and mypy"
 	@echo "make install everything that the above need, into .venv"

@@ -86,7 +86,7 @@ def quickstart() -> Path:
 
 @app.command()
 def demo(study: Folder = None, as_json: Json = False, executor: Where = "local", workers: Workers = None) -> None:
-    """The quick start: one claim on images, text and control, in a few minutes."""
+    """The quick start: one claim on images, text and control, in two or three minutes."""
     folder = study or os.environ.get("NOVUM_STUDY") or "studies/quickstart"
     if not as_json:
         console.print("[bold]Did it really help?[/]  Novum tests one idea on three real problems and gives a verdict.")
