@@ -40,7 +40,7 @@ def timed(work: Callable[[], object], *, before: Callable[[], object] = lambda: 
 
 def forget() -> None:
     """Drop what was decided before: every look of a decision is then taken anew."""
-    for kept in (sequential._at, sequential._look, sequential._predictive, signflip._turns):
+    for kept in (sequential._at, sequential._crossings, sequential._look, sequential._predictive, signflip._turns):
         kept.cache_clear()
 
 

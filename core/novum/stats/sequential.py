@@ -77,24 +77,44 @@ def looks(design: Design, x: Sequence[float]) -> list[Look]:
 
 def _walk(design: Design, x: tuple[float, ...]) -> tuple[int, str | None, str]:
     n = len(x)
+    crossed = None if design.upper else _crossings(design, x)
     for look in design.looks:
         if look > len(x):
             break
         n = look
-        outcome, reason = _at(design, x[:look])
+        if crossed is None:
+            outcome, reason = _at(design, x[:look])
+        else:
+            rejected = [each is not None and each <= look for each in crossed]
+            outcome, reason = _ruled(design, x[:look], (rejected[0], rejected[1], rejected[2]))
         if outcome is not None:
             return look, outcome, reason
     return n, None, ""
 
 
+Rejected = tuple[bool, bool, bool]
+"""Whether the effects up to null, up to -claimed, and from claimed on are rejected."""
+
+
 @lru_cache(maxsize=16384)
 def _at(design: Design, x: tuple[float, ...]) -> tuple[str | None, str]:
-    """What the look at exactly these pairs decides, given that no earlier one did."""
+    """What the look at exactly these pairs decides by its interval of t, given that no earlier one did."""
+    look = _look(design, x)
+    low, high = look.low, look.high
+    rejected = (
+        low is not None and low > design.null,
+        low is not None and low > -design.claimed,
+        high is not None and high < design.claimed,
+    )
+    return _ruled(design, x, rejected)
+
+
+def _ruled(design: Design, x: tuple[float, ...], rejected: Rejected) -> tuple[str | None, str]:
+    """The outcome of a look, in the order in which outcomes are tested."""
     last = len(x) == design.looks[-1]
+    above, beyond, below = rejected
     if not _varies(x):
         return ("inconclusive", "no variation") if last else (None, "")
-    rejected = _ends if design.upper else _anchors
-    above, beyond, below = rejected(design, x)
     if above:
         return "supported", "support"
     if design.claimed > 0 and beyond and below:
@@ -114,47 +134,43 @@ def _varies(x: Sequence[float]) -> bool:
     return spread > DEGENERATE * max(abs(each) for each in x)
 
 
-def _ends(design: Design, x: tuple[float, ...]) -> tuple[bool, bool, bool]:
-    """Whether the effects up to null, up to -claimed, and from claimed on are rejected, by the interval of t."""
-    look = _look(design, x)
-    low, high = look.low, look.high
-    return (
-        low is not None and low > design.null,
-        low is not None and low > -design.claimed,
-        high is not None and high < design.claimed,
-    )
+Crossing = Callable[[float], int | None]
 
 
-def _anchors(design: Design, x: tuple[float, ...]) -> tuple[bool, bool, bool]:
-    """The same by direct tests at these three effects."""
+@lru_cache(maxsize=4096)
+def _crossings(design: Design, x: tuple[float, ...]) -> tuple[int | None, int | None, int | None]:
+    """The first looks that reject the effects up to null, up to -claimed, and from claimed on; None: none does.
+
+    One pass over all pairs tells them, as a longer series never changes an earlier look.
+    """
     rises, falls = _tests(design, x)
-    return rises(design.null), rises(-design.claimed), falls(design.claimed)
+    beyond = rises(-design.claimed) if design.claimed > 0 else None  # asked for equivalence alone
+    return rises(design.null), beyond, falls(design.claimed)
 
 
-Rejects = Callable[[float], bool]
-
-
-def _tests(design: Design, x: tuple[float, ...]) -> tuple[Rejects, Rejects]:
-    """Tests of "the effect is at most m" and "it is at least m": has any look up to len(x) rejected it?"""
+def _tests(design: Design, x: tuple[float, ...]) -> tuple[Crossing, Crossing]:
+    """Tests of "the effect is at most m" and "it is at least m": the first look up to len(x) that rejects it."""
     if design.method == "sequential-sign":
         from novum.stats import sign
 
         won, lost = [each > 0 for each in x], [each < 0 for each in x]
-        settings = design.looks, design.rho
         return (
-            lambda m: sign.crossed(won, settings[0], design.support, 0.5 + m, settings[1]) is not None,
-            lambda m: sign.crossed(lost, settings[0], design.refute, 0.5 - m, settings[1]) is not None,
+            lambda m: sign.crossed(won, design.looks, design.support, 0.5 + m, design.rho),
+            lambda m: sign.crossed(lost, design.looks, design.refute, 0.5 - m, design.rho),
         )
     from novum.stats import signflip
 
     mirrored = tuple(-each for each in x)
     return (
-        lambda m: signflip.crossed(x, m, design.looks, design.support, design.rho, design.seed) is not None,
-        lambda m: signflip.crossed(mirrored, -m, design.looks, design.refute, design.rho, design.seed) is not None,
+        lambda m: signflip.crossed(x, m, design.looks, design.support, design.rho, design.seed),
+        lambda m: signflip.crossed(mirrored, -m, design.looks, design.refute, design.rho, design.seed),
     )
 
 
 # ------------------------------------------------------------------------------------------------------- intervals
+
+
+Rejects = Callable[[float], bool]
 
 
 @lru_cache(maxsize=4096)
@@ -178,8 +194,8 @@ def _look(design: Design, x: tuple[float, ...]) -> Look:
         return look
     rises, falls = _tests(design, x)
     bottom, top = (-0.5, 0.5) if design.method == "sequential-sign" else (min(x), max(x))
-    low = _end(rises, (design.null, -design.claimed), bottom, top)
-    high = _end(lambda m: falls(-m), (-design.claimed,), -top, -bottom)
+    low = _end(lambda m: rises(m) is not None, (design.null, -design.claimed), bottom, top)
+    high = _end(lambda m: falls(-m) is not None, (-design.claimed,), -top, -bottom)
     return replace(look, low=low, high=None if high is None else -high)
 
 
@@ -285,7 +301,7 @@ def anytime_p(design: Design, x: Sequence[float]) -> float | None:
 def _supports(design: Design, x: tuple[float, ...], level: float) -> bool:
     """Whether the same test at another level would have supported by now."""
     if design.method != "sequential-t":
-        return _tests(replace(design, support=level), x)[0](design.null)
+        return _tests(replace(design, support=level), x)[0](design.null) is not None
     critical = boundaries(design.looks, level, design.rho)
     for n, bar in zip(design.looks, critical, strict=True):
         if n > len(x):
