@@ -75,6 +75,11 @@ class Study:
         from novum import loop
 
         plugins.refuse_within_worker()
+        if pairs is not None and (hypothesis.max_seeds is not None or pairs < 3):
+            raise ConfigError(
+                f"pairs: received {pairs!r}; it pauses a claim with max_seeds=None, from 3 pairs on; this one declares "
+                f"max_seeds={hypothesis.max_seeds!r}. Leave it out: interrupting is safe, and the same call goes on."
+            )
         hypothesis = self._revised(hypothesis) if new else hypothesis
         recorded = self._recorded(hypothesis)
         if recorded is not None:

@@ -49,6 +49,10 @@ def test_it_warns_of_worn_items_and_of_gains_within_their_noise(
         (lambda: parameter_free_ladder([(1, 0), (1,)]), r"losses\[1\]: received 1 items after 2"),
         (lambda: winners_curse(0, 10, 0.5), "candidates: received 0"),
         (lambda: winners_curse(1, 10, 1.5), "accuracy: received 1.5"),
+        (lambda: warnings(-1, 300, 0.1, 0.3), "queries: received -1"),
+        (lambda: warnings(1, 0, 0.1, 0.3), "items: received 0"),
+        (lambda: warnings(1, 300, math.nan, 0.3), "gain: received nan"),
+        (lambda: warnings(1, 300, 0.1, math.nan), "sd: received nan"),
     ],
 )
 def test_bad_input_is_named(call: Any, says: str) -> None:

@@ -246,6 +246,29 @@ def test_a_supported_test_has_a_p_of_at_most_its_level_and_more_data_only_lower_
     assert later <= first <= 0.05
 
 
+@pytest.mark.parametrize("alpha", [0.0123, 0.00123, 0.05])
+def test_the_p_of_a_supported_test_never_exceeds_its_level(alpha: float) -> None:
+    draw = np.random.Generator(np.random.PCG64(4))
+    made = design("sequential-t", 10, alpha=alpha, refute=0.05)
+    seen = 0
+    for _ in range(40):
+        found = judge(made, x := [float(each) for each in draw.normal(1.5, 1.0, 10)])
+        if found.outcome == "supported":
+            seen += 1
+            assert (anytime_p(made, x[: found.n]) or 1.0) <= alpha
+
+    assert seen > 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_differences_that_do_not_vary_have_no_interval_and_no_p(method: str) -> None:
+    made = design(method, 10, resolution=0.01)
+
+    found = judge(made, [0.1] * 10)
+
+    assert (found.look.low, found.look.high, anytime_p(made, [0.1] * 10)) == (None, None, None)
+
+
 # ---------------------------------------------------------------------------------------------------- sign-flips
 
 

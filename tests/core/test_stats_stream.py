@@ -111,6 +111,11 @@ def test_lond_pays_by_discoveries_and_none_pays_alpha_each_time() -> None:
         (lambda: stream.lond([0.1, 1.2]), "p: received 1.2 at place 2"),
         (lambda: stream.lond([math.nan]), "p: received nan at place 1"),
         (lambda: stream.lord_async([0.1], [1, 2]), "ends: received 2 times for 1 p-values"),
+        (lambda: stream.lord_async([0.1, 0.1], [1, 1]), r"ends\[1\]: received 1"),
+        (lambda: stream.lord_plus_plus(P, 0.05, 0.2), "w0: received 0.2"),
+        (lambda: stream.lord_plus_plus(P, 0.05, math.nan), "w0: received nan"),
+        (lambda: stream.saffron(P, bar=2.0), "bar: received 2.0"),
+        (lambda: stream.addis(P, bar=0.6, discard=0.5), "bar: received 0.6"),
         (lambda: stream.e_bh([1, -2]), "e: received"),
     ],
 )

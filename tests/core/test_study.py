@@ -146,6 +146,14 @@ def test_a_claim_without_a_maximum_pauses_undecided_and_unrecorded_and_goes_on(s
     assert len(study.rows()) == 10
 
 
+@pytest.mark.parametrize(("parts", "pairs"), [({}, 4), ({"max_seeds": None}, 2)])
+def test_pausing_is_for_claims_without_a_maximum_from_three_pairs_on(
+    study: Any, claim: Any, parts: dict[str, Any], pairs: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"pairs: received {pairs}; it pauses a claim with max_seeds=None, from 3"):
+        study.run(claim(**parts), pairs=pairs)
+
+
 def test_a_bar_is_reached_or_not_by_the_treatment_alone(study: Any, claim: Any, arm: Any) -> None:
     sees = claim().tasks["Blobs"].treatment
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 CELLS = 320
-"""Cells of the law of t between two looks, uniform in asinh t. Halving them moves no boundary by more than 0.03 %."""
+"""Cells of the law of t between two looks, uniform in asinh t. Against 2,400 cells no boundary is off by more than
+0.07 % at a level of 0.05 and 30 looks, and 0.4 % at 1e-6."""
 
 TAIL = 1e-4
 """Mass of the lowest, open cell: the paths that are least likely to cross later."""

@@ -82,8 +82,11 @@ def warnings(queries: int, items: int, gain: float, sd: float) -> list[str]:
     """Sentences that a reader of a claim on these items should know; none where all is well.
 
     queries: arms scored on them before. items: how many there are. gain: the mean difference that is claimed. sd: of
-    the per-item differences. It warns of more than one query per 50 items, and of a gain below 2 sd / √items.
+    the per-item differences, at least 0. It warns of more than one query per 50 items, and of a gain below
+    2 sd / √items. Raises ConfigError for what is no such number: NaN would compare as "all is well".
     """
+    queries, items = inputs.whole("queries", queries, 0), inputs.whole("items", items, 1)
+    gain, sd = inputs.number("gain", gain), inputs.number("sd", sd, 0.0)
     said = []
     if queries > items / QUERIES_PER_ITEM:
         said.append(

@@ -17,6 +17,8 @@ from novum.stats.design import Design
 
 DEGENERATE = 1e-9
 """A standard deviation at most this share of the largest difference means that the seeds do not vary."""
+HOLES = 8
+"""Parts of the rejected range that are looked into for an m that is not rejected."""
 TOLERANCE = 1e-5
 """Width to which an interval's end is searched, in shares of the range of the differences."""
 GRID = tuple(float(f"{digit}e-{power}") for power in range(1, 7) for digit in (4, 3, 2, 1.5, 1, 0.7, 0.5))
@@ -178,11 +180,11 @@ def _look(design: Design, x: tuple[float, ...]) -> Look:
     n, values = len(x), _values(design, x)
     mean = math.fsum(values) / n
     raw = math.fsum((each - mean) ** 2 for each in values) / (n - 1) if n > 1 else 0.0
-    deviation = math.sqrt(raw + design.resolution**2 / 12)
+    deviation = math.sqrt(raw + _floor(design))
     error = deviation / math.sqrt(n)
     t = (mean - design.null) / error if error > 0 else None
     look = Look(n, mean, deviation, None, None, t, sum(each > 0 for each in x))
-    if n not in design.looks:
+    if n not in design.looks or not _varies(x):
         return look
     if design.upper:
         place = design.looks.index(n)
@@ -190,13 +192,16 @@ def _look(design: Design, x: tuple[float, ...]) -> Look:
         low = None if up is None else significant(mean - up * error)
         high = None if down is None else significant(mean + down * error)
         return replace(look, low=low, high=high)
-    if not _varies(x):
-        return look
     rises, falls = _tests(design, x)
     bottom, top = (-0.5, 0.5) if design.method == "sequential-sign" else (min(x), max(x))
     low = _end(lambda m: rises(m) is not None, (design.null, -design.claimed), bottom, top)
     high = _end(lambda m: falls(-m) is not None, (-design.claimed,), -top, -bottom)
     return replace(look, low=low, high=None if high is None else -high)
+
+
+def _floor(design: Design) -> float:
+    """The variance that the metric's steps hide; signs have none."""
+    return 0.0 if design.method == "sequential-sign" else design.resolution**2 / 12
 
 
 def _values(design: Design, x: Sequence[float]) -> Sequence[float]:
@@ -221,13 +226,25 @@ def _end(rejects: Rejects, anchors: Sequence[float], bottom: float, top: float) 
     elif not rejects(low):
         return None
     high = min([each for each in passed if each > low] + [max(high, low + span * TOLERANCE)])
-    while high - low > span * TOLERANCE:
-        middle = (low + high) / 2
-        low, high = (middle, high) if rejects(middle) else (low, middle)
+    low, high = _bisect(rejects, low, high, span * TOLERANCE)
+    floor = max(refused, default=bottom)
+    for at in range(1, HOLES):  # deleted paths depend on m, so that what is rejected need not be quite an interval
+        inner = floor + (low - floor) * at / HOLES
+        if inner < low and not rejects(inner):
+            low, _ = _bisect(rejects, floor + (low - floor) * (at - 1) / HOLES, inner, span * TOLERANCE)
+            break
     end = significant(low)
     if refused and end <= max(refused):  # rejected at the anchor, and not a millionth further: it lies above
         end = _next(max(refused))
     return min([end, *(significant(each) for each in passed)])
+
+
+def _bisect(rejects: Rejects, low: float, high: float, width: float) -> tuple[float, float]:
+    """A rejected and a passed m so close to each other, from a rejected and a passed one."""
+    while high - low > width:
+        middle = (low + high) / 2
+        low, high = (middle, high) if rejects(middle) else (low, middle)
+    return low, high
 
 
 def _next(value: float) -> float:
@@ -260,7 +277,7 @@ def _predictive(design: Design, x: tuple[float, ...]) -> tuple[float, float]:
     n, pairs = len(values), design.looks[-1]
     mean = math.fsum(values) / n
     raw = math.fsum((each - mean) ** 2 for each in values) / (n - 1)
-    error = math.sqrt(raw + design.resolution**2 / 12) / math.sqrt(n)
+    error = math.sqrt(raw + _floor(design)) / math.sqrt(n)
     found = []
     for gap, level in ((mean - design.null, design.support), (design.claimed - mean, design.refute)):
         if n >= pairs or error <= DEGENERATE * max(abs(each) for each in values):
@@ -281,7 +298,8 @@ def _final(design: Design, level: float) -> float:
 
 
 def anytime_p(design: Design, x: Sequence[float]) -> float | None:
-    """A p-value that holds at any look: the smallest level of `GRID` at which the test would have supported by now.
+    """A p-value that holds at any look: the smallest level, of `GRID` and the design's own, at which the test would
+    have supported by now.
 
     For the e-process 1 / the largest evidence so far (Ville's inequality), at most 1. None where no level below one
     half is crossed. It is an upper bound: the exact one lies above the next smaller level of the grid.
@@ -289,13 +307,14 @@ def anytime_p(design: Design, x: Sequence[float]) -> float | None:
     values = inputs.numbers("differences", x)
     if design.method == "e-process":
         return _e_value(design, values)
-    if not _supports(design, values, GRID[0]):
+    grid = sorted({*GRID, design.support}, reverse=True)  # so that p never exceeds the level of what is supported
+    if not _varies(values) or not _supports(design, values, grid[0]):
         return None
-    low, high = 0, len(GRID)
+    low, high = 0, len(grid)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _supports(design, values, GRID[middle]) else (low, middle)
-    return GRID[low]
+        low, high = (middle, high) if _supports(design, values, grid[middle]) else (low, middle)
+    return grid[low]
 
 
 def _supports(design: Design, x: tuple[float, ...], level: float) -> bool:

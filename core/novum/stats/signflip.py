@@ -59,8 +59,6 @@ def paths(looks: tuple[int, ...], level: float, rho: float = 1.5) -> int:
 class _Steps:
     """Sizes as integers, so that ties between paths are exact; the scale depends on no later pair."""
 
-    LARGEST = 2**50  # 1000 of them still fit into 64 bits
-
     def __init__(self) -> None:
         self.scale: int | None = None
 

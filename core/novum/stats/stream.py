@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from novum.errors import ConfigError
+from novum.stats import inputs
 
 RULES = ("lord++", "lond", "none")
 Gamma = Callable[[int], float]
@@ -46,8 +47,7 @@ class Spent:
     """What the account gives the next hypothesis.
 
     index: its place, from 1. level: rounded down to 9 significant digits. wealth_before, wealth_after: alpha-wealth,
-    what was earned less what was spent (LORD++); for the other rules the levels add up without an account, and both
-    are the level that is left of alpha's own share.
+    what was earned less what was spent (LORD++); the other rules keep no account, and both are alpha.
     """
 
     index: int
@@ -77,8 +77,10 @@ def next_level(rule: str, alpha: float, history: Sequence[Past]) -> Spent:
     else:
         level = _lord(index, rejections, alpha, alpha / 2, gamma)
     level = _down(level)
-    wealth = math.fsum([alpha / 2, *(alpha / 2 if at == 0 else alpha for at in range(len(rejections)))])
-    before = wealth - math.fsum(each.level for each in history) if rule == "lord++" else level
+    if rule != "lord++":
+        return Spent(index, level, alpha, alpha, rule)
+    earned = math.fsum([alpha / 2, *(alpha / 2 if at == 0 else alpha for at in range(len(rejections)))])
+    before = earned - math.fsum(each.level for each in history)
     return Spent(index, level, _sig(before), _sig(before - level), rule)
 
 
@@ -102,8 +104,8 @@ class Outcome:
 
 
 def lord_plus_plus(p: Sequence[float], alpha: float = 0.05, w0: float | None = None, g: Gamma = gamma) -> Outcome:
-    """LORD++ (Ramdas, Yang, Wainwright & Jordan 2017, NeurIPS). w0: None for alpha / 2."""
-    start = alpha / 2 if w0 is None else w0
+    """LORD++ (Ramdas, Yang, Wainwright & Jordan 2017, NeurIPS). w0: from 0 to alpha; None for alpha / 2."""
+    start = _start(w0, alpha)
     return _run(p, alpha, lambda index, past: _lord(index, past, alpha, start, g))
 
 
@@ -112,12 +114,14 @@ def lord_async(
 ) -> Outcome:
     """LORD* for tests that overlap (Zrnic, Ramdas & Jordan 2021, JMLR 22): only those that ended before count.
 
-    ends: for each test the time at which its outcome is known; test i starts at time i.
+    ends: for each test the time at which its outcome is known, a whole number from its own index on; test i starts at
+    time i.
     """
-    start = alpha / 2 if w0 is None else w0
+    start = _start(w0, alpha)
     _check(p, alpha)
     if len(ends) != len(p):
         raise ConfigError(f"ends: received {len(ends)} times for {len(p)} p-values; give one for each.")
+    ends = [inputs.whole(f"ends[{at}]", end, at + 1) for at, end in enumerate(ends)]
     levels: list[float] = []
     rejected: list[int] = []
     for index, value in enumerate(p, start=1):
@@ -139,7 +143,7 @@ def saffron(
     p: Sequence[float], alpha: float = 0.05, w0: float | None = None, bar: float = 0.5, g: Gamma = gamma_saffron
 ) -> Outcome:
     """SAFFRON (Ramdas, Zrnic, Wainwright & Jordan 2018): candidates, p ≤ bar, cost nothing. Independent p-values."""
-    start = alpha / 2 if w0 is None else w0
+    start, bar = _start(w0, alpha), inputs.number("bar", bar, 0.0, 1.0)
 
     def level(index: int, past: Sequence[int]) -> float:
         def candidates(since: int) -> int:
@@ -161,8 +165,9 @@ def addis(
     discard: float = 0.5,
     g: Gamma = gamma_saffron,
 ) -> Outcome:
-    """ADDIS (Tian & Ramdas 2019): as SAFFRON, and p-values above `discard` are passed over."""
-    start = alpha / 2 if w0 is None else w0
+    """ADDIS (Tian & Ramdas 2019): as SAFFRON, and p-values above `discard`, at least bar, are passed over."""
+    start, discard = _start(w0, alpha), inputs.number("discard", discard, 0.0, 1.0)
+    bar = inputs.number("bar", bar, 0.0, discard)
 
     def level(index: int, past: Sequence[int]) -> float:
         def count(limit: float, since: int, until: int) -> int:
@@ -207,6 +212,12 @@ def _check(p: Sequence[float], alpha: float) -> None:
     for at, value in enumerate(p, start=1):
         if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
             raise ConfigError(f"p: received {value!r} at place {at}; a p-value is a number from 0 to 1.")
+
+
+def _start(w0: float | None, alpha: float) -> float:
+    """The wealth to begin with; more than alpha would make the pay of the first rejection a fine."""
+    _check_alpha(alpha)
+    return alpha / 2 if w0 is None else inputs.number("w0", w0, 0.0, alpha)
 
 
 def _check_alpha(alpha: float) -> None:
