@@ -32,7 +32,7 @@ def plan(
     n: int = 5, margin: float = 0.02, metric: Any = ACCURACY, tasks: Sequence[str] = ("digits",), **parts: Any
 ) -> dict[str, Any]:
     """A plan whose only look is at n pairs."""
-    method = parts.pop("method", "sequential-t")
+    method = parts.pop("method", "sequential-t")  # of the test; the plan's is the verdict function
     null = 0.0 if parts.get("margins") == "zone" else margin
     test = design(method, n, looks=(n,), null=null, claimed=margin, futility=0.0).to_json()
     each = {
@@ -108,6 +108,21 @@ def test_each_outcome_comes_with_its_reason(differences: Sequence[float], outcom
 
     assert found["outcome"] == found["tasks"]["digits"]["outcome"] == outcome
     assert says in found["tasks"]["digits"]["reasons"][0]
+
+
+@pytest.mark.parametrize(
+    ("margin", "differences", "says"),
+    [
+        (0.0, (0.1, 0.2, 0.1, 0.3, 0.1, 0.2), "The treatment wins more than half of the pairs: the interval"),
+        (0.0, (-0.1, -0.2, -0.1, -0.3, -0.1, -0.2), "The treatment does not win more than half of the pairs"),
+        (0.05, (0.1, 0.2, 0.1, 0.3, 0.1, 0.2, 0.2, 0.1), "The treatment wins at least 55 % of the pairs: the interval"),
+    ],
+)
+def test_a_claim_about_wins_speaks_of_wins(margin: float, differences: Sequence[float], says: str) -> None:
+    found = verdict(differences, margin=margin, method="sequential-sign", estimand="win")
+
+    assert found["tasks"]["digits"]["reasons"][0].startswith(says)
+    assert found["effect_unit"] == "probability of winning, above one half"
 
 
 def test_an_undecided_claim_says_how_many_seeds_would_decide_it() -> None:

@@ -25,7 +25,7 @@ def claim(**parts: Any) -> Hypothesis:
 
 
 def told(margin: float = 0.02, deviation: float = 0.05, effect: Any = 0.05, **outcomes: str) -> dict[str, Any]:
-    each = {"effect": effect, "deviation": deviation, "interval": [0.0, 0.1], "margin": margin}
+    each = {"effect": effect, "deviation": deviation, "interval": [0.0, 0.1], "margin": margin, "planned": 5}
     return {"tasks": {name: each | {"outcome": outcome, "stopped": "budget"} for name, outcome in outcomes.items()}}
 
 
@@ -59,7 +59,9 @@ def test_an_undecided_task_is_asked_again_with_the_seeds_that_would_decide_it() 
 
 
 def test_more_seeds_are_always_more_than_before() -> None:
-    found = follow_up((claim(max_seeds=40), told(a="inconclusive", b="inconclusive")))
+    verdict = told(a="inconclusive", b="inconclusive")
+    verdict["tasks"]["a"]["planned"] = 40  # in a goal, more than the claim asked for
+    found = follow_up((claim(max_seeds=8), verdict))
 
     assert found is not None
     assert found.max_seeds == 41
@@ -83,6 +85,14 @@ def test_tasks_that_were_open_when_another_refuted_the_claim_are_asked_alone() -
 
     assert found is not None
     assert (found.claim, list(found.tasks)) == ("clipping helps: on b", ["b"])
+
+
+def test_only_a_whole_average_leads_on() -> None:
+    average = claim(scope="average")
+
+    assert follow_up((average, told(a="inconclusive", b="supported") | {"outcome": "inconclusive"})) is None
+    found = follow_up((average, told(a="inconclusive", b="supported") | {"outcome": "supported"}))
+    assert found is not None and found.claim.endswith("twice the experience")
 
 
 def test_nothing_follows_from_scores_that_a_caller_reported() -> None:

@@ -63,7 +63,8 @@ def status(study: Folder = None, as_json: Json = False) -> None:
         console.print(f"Goal {escape(goal)}, {RULES.get(account[0]['rule'], account[0]['rule'])}:")
         console.print(rows_table([_account(row) for row in account], ["", "hypothesis", "level", "left", "outcome"]))
     if hypotheses:
-        console.print(f"{count(found['alone'], 'claim')} of {len(hypotheses)} named no goal: each stands alone.")
+        alone = f"{count(found['alone'], 'claim')} of {len(hypotheses)} named no goal: each stands alone."
+        console.print(alone if found["alone"] else "Every claim named a goal, whose error rate it shares.")
     states = ", ".join(f"{count} {state}" for state, count in sorted(found["trials"].items())) or "none"
     console.print(f"Trials: {states}.")
     console.print(

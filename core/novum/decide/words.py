@@ -17,19 +17,21 @@ def reason(design: Design, found: Decision, estimand: str, *, claim_ended: bool,
     """
     look, least = found.look, design.claimed
     span = _span(look) if pairs in (None, found.n) else f"{_span(look)}, after {found.n} pairs,"
-    gain = "wins more than half of the pairs" if estimand == "win" else "is better"
-    by = ("at all" if not least else f"by at least {show(least)}") if estimand == "mean" else _by_wins(least)
+    win = estimand == "win"
     match found.reason:
         case "support" if design.null < least:
             beyond = look.high is not None and look.high < least
             rest = f"though by less than {show(least)}" if beyond else f"and a gain of {show(least)} is not excluded"
+            gain = "wins more than half of the pairs" if win else "is better"
             return f"The treatment {gain}, {rest}: {span} lies above {show(design.null)}."
         case "support":
-            return f"The treatment {gain} {by}: {span} lies above {show(least)}."
+            gain = f"wins {_share(least)}" if win else f"is better {_by(least)}"
+            return f"The treatment {gain}: {span} lies above {show(least)}."
         case "equivalence":
             return f"The arms differ by less than {show(least)} either way: {span} lies inside."
         case "refutation":
-            return f"The treatment is not better {by}: {span} lies below {show(least)}."
+            gain = f"does not win {_share(least)}" if win else f"is not better {_by(least)}"
+            return f"The treatment {gain}: {span} lies below {show(least)}."
         case "no variation":
             return (
                 f"The seeds do not vary: all {look.n} differences are {show(look.mean)}, so they say nothing of chance."
@@ -45,8 +47,12 @@ def reason(design: Design, found: Decision, estimand: str, *, claim_ended: bool,
     return f"{span[0].upper()}{span[1:]} holds {show(least)}: {look.n} seeds do not decide; {more}."
 
 
-def _by_wins(least: float) -> str:
-    return f"in at least {show(100 * (0.5 + least))} % of pairs" if least else "in more than half of the pairs"
+def _by(least: float) -> str:
+    return f"by at least {show(least)}" if least else "at all"
+
+
+def _share(least: float) -> str:
+    return f"at least {show(100 * (0.5 + least))} % of the pairs" if least else "more than half of the pairs"
 
 
 def _span(look: Look) -> str:

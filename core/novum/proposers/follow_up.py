@@ -41,7 +41,9 @@ class FollowUp(Proposer):
         undecided = [name for name in tasks if tasks[name]["outcome"] == "inconclusive" and name not in stopped]
         failed = [name for name in tasks if tasks[name]["outcome"] in ("refuted", "equivalent")]
         proposed = None
-        if failed and (held or stopped):
+        if last.scope == "average":  # its tasks' own verdicts are secondary: only the whole can lead on
+            proposed = _doubled(last) if verdict["outcome"] == "supported" else None
+        elif failed and (held or stopped):
             proposed = _narrowed(last, [name for name in last.tasks if name in (*held, *stopped)])
         elif undecided:
             proposed = _more_seeds(last, verdict, undecided)
@@ -62,8 +64,8 @@ def _more_seeds(last: Hypothesis, verdict: Mapping[str, Any], tasks: list[str]) 
         found = pairs_needed(task["effect"], task["deviation"], task["margin"], last.alpha, most=MOST)
         if found is None:
             return None
-        needed.append(found)
-    return _next(last, last.claim, {name: last.tasks[name] for name in tasks}, max(*needed, last.max_seeds + 1))
+        needed += [found, task["planned"] + 1]
+    return _next(last, last.claim, {name: last.tasks[name] for name in tasks}, min(max(needed), 1000))
 
 
 def _narrowed(last: Hypothesis, tasks: list[str]) -> Hypothesis:
