@@ -309,15 +309,6 @@ def test_a_look_is_told_once_it_decides() -> None:
     assert printed(tell) == "  digits: supported after 3 of 8 pairs, +0.1 (0.05 … ∞).\n"
 
 
-def test_a_person_at_a_terminal_sees_the_looks_between() -> None:
-    file = io.StringIO()
-    console = Console(file=file, width=80, soft_wrap=True, highlight=False, force_terminal=True, color_system=None)
-
-    Terminal(console).look("", PLAN, standing(None))
-
-    assert "average over tasks: +0.1 (0.05 … ∞) after 3 pairs." in file.getvalue()
-
-
 def test_progress_of_a_claim_without_a_maximum_names_no_total() -> None:
     def tell(console: Console) -> None:
         terminal = Terminal(console)

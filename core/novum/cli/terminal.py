@@ -15,8 +15,6 @@ from rich.table import Table
 
 from novum.lab import Listener, told
 from novum.loop import duration
-from novum.numbers import interval
-from novum.report import text
 
 
 def console() -> Console:
@@ -79,11 +77,6 @@ class Terminal(Listener):
         sentence = told(task, plan, standing)
         if sentence is not None:
             self.say(sentence)
-        elif self.console.is_terminal and standing.decision is not None:
-            look = standing.decision.look
-            ends = text.interval(interval(look.low, look.high), 3)
-            words = f"{task or 'average over tasks'}: {text.signed(look.mean, 3)} ({ends}) after {standing.n} pairs."
-            self.console.print(f"  [dim]{escape(words)}[/]")
 
     def planned(self, total: int, done: int, workers: int) -> None:
         self._total, self._before, self._done, self._workers = total, done, done, workers

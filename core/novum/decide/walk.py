@@ -8,6 +8,7 @@ the verdict is where the walk ends.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ AVERAGE = ""
 class Standing:
     """Where one task stands: pairs looked at, their decision, and what broke.
 
-    decision: None before the first look. outcome: None while it is open.
+    decision: None while it is open. outcome: likewise.
     """
 
     n: int = 0
@@ -105,6 +106,7 @@ def _separately(plan: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> W
     order = plan["order"]
     designs = {name: design_of(plan["tasks"][name]["test"]) for name in order}
     ready = {name: prefix(rows.get(name, ())) for name in order}
+    found = {name: _decision(plan["tasks"][name], designs[name], ready[name]) for name in order}
     standings = {name: Standing() for name in order}
     while True:
         outcome = ruling(least(plan), [standings[name].outcome for name in order])
@@ -112,22 +114,31 @@ def _separately(plan: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> W
             return Walk(standings, outcome)
         queue = _queue(plan, designs, ready, standings)
         name, target = queue[0]
-        step = _look(plan["tasks"][name], designs[name], ready[name], standings[name], target)
+        step = _look(found[name], ready[name], standings[name], target)
         if step is None:
             return Walk(standings, None, tuple(queue))
         standings[name] = step
 
 
-def _look(
-    task: Mapping[str, Any], design: Design, ready: Sequence[Row], standing: Standing, target: int
-) -> Standing | None:
+def _decision(task: Mapping[str, Any], design: Design, ready: Sequence[Row]) -> Decision | None:
+    """What the first look that decides says, of all whole pairs; None where none does. Asked once, for `judge` stops at
+    the same look however many pairs follow it.
+    """
+    whole = list(itertools.takewhile(lambda row: not broken(row), ready))
+    if not whole:
+        return None
+    found = judge(design, differences(whole, task["metric"]))
+    return None if found.outcome is None else found
+
+
+def _look(found: Decision | None, ready: Sequence[Row], standing: Standing, target: int) -> Standing | None:
     """The standing after the look at `target` pairs; None where they have not ended yet."""
     bad = next((at for at, row in enumerate(ready[:target]) if broken(row)), None)
     if bad is not None:
-        return Standing(bad, standing.decision, why_broken(ready[bad]))
+        return Standing(bad, None, why_broken(ready[bad]))
     if len(ready) < target:
         return None
-    return Standing(target, judge(design, differences(ready[:target], task["metric"])))
+    return Standing(target, found if found is not None and found.n <= target else None)
 
 
 def _queue(
@@ -148,7 +159,7 @@ def _queue(
         if standing.outcome is not None:
             continue
         chance = math.inf
-        if standing.n:
+        if standing.n and len(plan["order"]) > 1:
             up, down = predictive(designs[name], differences(ready[name][: standing.n], plan["tasks"][name]["metric"]))
             chance = down if single else max(up, down)
         places.append((-chance, place, name))
@@ -166,6 +177,9 @@ def _average(plan: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> Walk
     design = design_of(plan["average"]["test"])
     order = plan["order"]
     ready = {name: prefix(rows.get(name, ())) for name in order}
+    sound = {name: list(itertools.takewhile(lambda row: not broken(row), ready[name])) for name in order}
+    reach = min(len(each) for each in sound.values())
+    found = judge(design, averages(plan, sound)) if reach else None
     standing = Standing()
     while standing.outcome is None:
         target = _next_look(design, standing.n)
@@ -178,8 +192,8 @@ def _average(plan: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> Walk
         if any(len(ready[name]) < target for name in order):
             behind = sorted(order, key=lambda name: len(ready[name]))
             return Walk(_same(standing, order), None, tuple((name, target) for name in behind))
-        cut = {name: ready[name][:target] for name in order}
-        standing = Standing(target, judge(design, averages(plan, cut)))
+        decided = found is not None and found.outcome is not None and found.n <= target
+        standing = Standing(target, found if decided else None)
     return Walk(_same(standing, order), standing.outcome)
 
 
