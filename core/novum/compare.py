@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from novum.arm import Arm, Plugin, canonical
 from novum.decide import decide, progress
-from novum.design import design
+from novum.design import OPEN, design
 from novum.errors import ConfigError
 from novum.hypothesize import Comparison, Hypothesis
 from novum.spread import UNMEASURED
@@ -59,7 +59,8 @@ def compare(
     score's own units. direction: whether more ("max") or less ("min") is better. max_seeds: most pairs; None: no
     declared maximum. test: "t", or "sign-flip" for success rates and returns of episodes. worst: what a score that is
     not finite counts as; without it such a score is an error. resolution: the step in which the score moves. The
-    functions are called in this process with seed, seed + 1, …; what they raise ends the comparison. Further options
+    functions are called in this process with seed, seed + 1, …; what they raise ends the comparison. A claim that is
+    registered again in a study takes fresh seeds, 1,000 further on, as what was seen is no evidence. Further options
     are those of `novum.Hypothesis`.
 
     study: where given, the claim is registered there before the first call, every score is stored, marked as reported
@@ -80,7 +81,8 @@ def compare(
     for name, value in (("worst", worst), ("resolution", resolution)):
         if value is not None and not _finite(value):
             raise ConfigError(f"{name}: received {value!r}; give a finite number.")
-    arms = {side: _arm(side, given, direction) for side, given in sides.items() if callable(given)}
+    scored = {"direction": direction, "worst": worst, "resolution": resolution}
+    arms = {side: _arm(side, given, scored) for side, given in sides.items() if callable(given)}
     hypothesis = Hypothesis(
         claim or f"{_name(treatment)} beats {_name(control)}",
         tasks={TASK: Comparison(arms.get("control", control), arms["treatment"])},  # type: ignore[arg-type]
@@ -129,7 +131,7 @@ class _Comparison:
             return {TASK: tuple(rows[index] for index in sorted(rows))}
 
         while (index := _next(experiment, known())) is not None:
-            rows[index] = {"index": index, **{side: self._call(side, index) for side in self._sides}}
+            rows[index] = {"index": index, **{side: self._call(side, index, 0) for side in self._sides}}
         return Verdict(canonical(decide(experiment.record, known(), None)))
 
     def within(self, study: Study) -> Verdict:
@@ -190,7 +192,7 @@ class _Comparison:
         ledger.plan_trials([trial.to_json()])
         attempt = ledger.start(trial.key)
         try:
-            side = self._call(trial.side, trial.index)
+            side = self._call(trial.side, trial.index, int(trial.seed["block"]))
         except BaseException:
             ledger.release(trial.key, "its function was stopped or raised")
             raise
@@ -200,9 +202,9 @@ class _Comparison:
         scores = {} if diverged else {"dev": Score({"score": side["value"]}, {}, {}, 0.0)}
         ledger.finish(trial.key, attempt, "diverged" if diverged else "done", result, scores)
 
-    def _call(self, side: str, index: int) -> dict[str, Any]:
+    def _call(self, side: str, index: int, block: int) -> dict[str, Any]:
         memory = {"undefined": "scores reported by the caller come without it"}
-        given, seed = self._sides[side], self._hypothesis.seed + index
+        given, seed = self._sides[side], self._hypothesis.seed + OPEN * block + index
         if not callable(given):
             return {"state": "given", "value": float(given), "seconds": 0.0, "memory": memory, "because": None}
         began = time.perf_counter()
@@ -250,10 +252,10 @@ def _pseudo(arm: Mapping[str, Any]) -> dict[str, Any]:
     return {"arm": parts, "code": {}, "start_from": None, **unknown}
 
 
-def _arm(side: str, function: Scorer, direction: str) -> Arm:
+def _arm(side: str, function: Scorer, scored: Mapping[str, Any]) -> Arm:
     source = hashlib.sha256(_source(function).encode()).hexdigest()[:16]
     options = canonical({"side": side, "source": source})
-    task = Plugin("task", REPORTED, canonical({"direction": direction}))
+    task = Plugin("task", REPORTED, canonical(scored))
     return Arm(task, Plugin("model", _name(function), options))
 
 

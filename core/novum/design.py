@@ -61,10 +61,11 @@ def design(
     pairs = _pairs(hypothesis, tasks, level, raised=stream is not None)
     least = hypothesis.least
     deciding = level / (len(tasks) - least + 1) if least is not None else level
+    against = hypothesis.alpha / least if least is not None and hypothesis.scope != "all" else hypothesis.alpha
     for task in tasks.values():
-        own = _test(hypothesis, task, pairs, deciding)
+        own = _test(hypothesis, task, pairs, deciding, against)
         task["test"] = own.to_json()
-        plain = _test(hypothesis, task, pairs, level)
+        plain = _test(hypothesis, task, pairs, level, hypothesis.alpha)
         task["secondary"] = None if hypothesis.scope == "all" else plain.to_json()
         width = 1.0 if task["scale"] is None else abs(task["scale"]["reference"] - task["scale"]["chance"])
         task["power"] = spread.power(own, spread.recorded(ledger, task), expected(hypothesis, task, width))
@@ -214,7 +215,7 @@ def _pairs(hypothesis: Hypothesis, tasks: Mapping[str, Mapping[str, Any]], level
     needed = {}
     for name, kinds in [*((name, {_kind(task)}) for name, task in tasks.items()), *(("", each) for each in together)]:
         chosen = method(hypothesis, kinds)
-        needed[name] = smallest(chosen, deciding, hypothesis.batch, _null(hypothesis, tasks, name)), chosen
+        needed[name] = _able(hypothesis, chosen, deciding, _null(hypothesis, tasks, name)), chosen
     name, (most, chosen) = max(needed.items(), key=lambda item: item[1][0])
     if hypothesis.max_seeds >= most:
         return hypothesis.max_seeds
@@ -224,6 +225,17 @@ def _pairs(hypothesis: Hypothesis, tasks: Mapping[str, Mapping[str, Any]], level
         f"max_seeds: received {hypothesis.max_seeds!r}; at the level {deciding:.3g} {_words(chosen)} can support "
         f"nothing with fewer than {most} pairs{f' ({name})' if name else ''}; raise max_seeds to {most}, or alpha."
     )
+
+
+def _able(hypothesis: Hypothesis, chosen: str, level: float, null: float) -> int:
+    """The least maximum at which the very test of this claim, its seed and batch included, can support at the level."""
+    most = smallest(chosen, level, hypothesis.batch, null)
+    options: dict[str, Any] = {"alpha": level, "null": null, "claimed": null, "seed": hypothesis.seed}
+    while most < OPEN and chosen == "sequential-sign-flip":
+        if earliest(registered_test(chosen, most, batch=hypothesis.batch, **options)) is not None:
+            break
+        most += 1  # random sign paths, beyond 16 pairs, can tie with the observed one
+    return most
 
 
 def _null(hypothesis: Hypothesis, tasks: Mapping[str, Mapping[str, Any]], name: str) -> float:
@@ -240,12 +252,12 @@ def _words(chosen: str) -> str:
     }.get(chosen, chosen)
 
 
-def _test(hypothesis: Hypothesis, task: Mapping[str, Any], pairs: int, level: float) -> Design:
+def _test(hypothesis: Hypothesis, task: Mapping[str, Any], pairs: int, level: float, against: float) -> Design:
     made = registered_test(
         method(hypothesis, {_kind(task)}),
         pairs,
         alpha=level,
-        refute=hypothesis.alpha,
+        refute=against,
         null=task["margin"] if hypothesis.margins == "strict" else 0.0,
         claimed=task["margin"],
         batch=hypothesis.batch,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from novum.experiment import SIDES, Experiment
+from novum.experiment import SIDES, Experiment, Trial
 
 if TYPE_CHECKING:
     from novum.ledger import Ledger
@@ -30,14 +30,15 @@ def evidence(ledger: Ledger, experiment: Experiment, split: str, *, items: bool 
     planned = list(experiment.trials() if split == "dev" else experiment.confirming())
     keys = {each.key for trial in planned for each in trial.line()}
     stored = {row["key"]: row for row in ledger.trials(keys=sorted(keys))}
-    started = [trial for trial in planned if trial.key in stored]
+    broken = {trial.key: _broken_above(trial, stored) for trial in planned}
+    started = [trial for trial in planned if trial.key in stored or broken[trial.key] is not None]
     scored = {}
     if split != "dev":
         scored = {row["key"]: row for row in ledger.trials(keys=[f"{trial.key}-{split}" for trial in started])}
     metrics = ledger.scores([score_key(trial.key, split) for trial in started], split)
     rows: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in experiment.tasks}
     for trial in started:
-        row = stored[trial.key]
+        row = broken[trial.key] or stored[trial.key]  # what starts from a broken trial is broken with it
         if row["state"] not in ENDED:
             continue
         again = scored.get(f"{trial.key}-{split}")
@@ -53,6 +54,12 @@ def evidence(ledger: Ledger, experiment: Experiment, split: str, *, items: bool 
     if items:
         found = {name: _with_items(ledger, pairs, experiment.tasks[name], split) for name, pairs in found.items()}
     return Evidence({name: tuple(_bare(pair) for pair in pairs) for name, pairs in found.items()})
+
+
+def _broken_above(trial: Trial, stored: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The nearest failed trial that this one starts from; None where none failed."""
+    above = (stored.get(each.key) for each in list(trial.line())[1:])
+    return next((row for row in above if row is not None and row["state"] == "failed"), None)
 
 
 def _pairs(rows: Mapping[int, dict[str, Any]], task: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -97,13 +97,13 @@ class _Feed:
             asked = self.queue
             ready = (each for each in asked if self._ready(each))
             trial = next((each for each in ready if each.key != self._lost), None)
+            if self.queue is not asked:  # a trial ended without being run, and what is wanted was asked again
+                continue
             if trial is None and self._lost is not None:  # nothing else is ready: at once again
                 self._lost = None
                 continue
             if trial is not None:
                 yield self._start(trial)
-            elif self.queue is not asked:  # a trial ended without being run
-                continue
             elif self._running:
                 yield None
             else:

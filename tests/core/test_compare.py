@@ -196,6 +196,37 @@ def test_values_that_are_bound_to_a_function_tell_it_from_another(tmp_path: Path
     assert len(novum.Study(tmp_path).hypotheses()) == 2
 
 
+def test_a_changed_claim_about_the_same_functions_takes_fresh_seeds(tmp_path: Path) -> None:
+    first = novum.compare(old, worse, study=tmp_path, minimum_effect=0.2)
+    seen = {seed for _, seed in CALLS}
+    CALLS.clear()
+
+    second = novum.compare(old, worse, study=tmp_path, minimum_effect=0.3)
+
+    assert first.hypothesis != second.hypothesis
+    assert min(seed for _, seed in CALLS) == 1000
+    assert seen.isdisjoint(seed for _, seed in CALLS)
+
+
+@pytest.mark.parametrize("parts", [{"resolution": 5.0}, {"worst": -1.0}])
+def test_what_a_score_counts_as_is_part_of_the_claim(tmp_path: Path, parts: dict[str, Any]) -> None:
+    novum.compare(old, better, study=tmp_path)
+
+    novum.compare(old, better, study=tmp_path, **parts)
+
+    assert len(novum.Study(tmp_path).hypotheses()) == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_maximum_that_random_paths_cannot_reach_is_refused_with_the_least_that_can(seed: int) -> None:
+    options: dict[str, Any] = {"alpha": 8e-6, "test": "sign-flip", "seed": seed}
+    try:
+        novum.compare(old, better, max_seeds=17, **options)
+    except ConfigError as error:
+        assert "can support nothing with fewer than 18 pairs" in str(error)
+        assert novum.compare(old, better, max_seeds=18, **options).outcome == "supported"
+
+
 def test_the_report_of_reported_scores_can_be_written(tmp_path: Path) -> None:
     verdict = novum.compare(old, better, study=tmp_path)
 

@@ -167,6 +167,19 @@ def test_arms_that_resolve_to_the_same_plan_are_refused(ledger: Ledger) -> None:
         designed(ledger, treatment=resolved(plan("control")))
 
 
+@pytest.mark.parametrize(("least", "support", "refute"), [(1, 0.025, 0.05), (2, 0.05, 0.025)])
+def test_at_least_so_many_tasks_correct_support_and_refutation(
+    ledger: Ledger, least: int, support: float, refute: float
+) -> None:
+    hypothesis = claim(tasks={name: (BASE, BASE.but(clip=1.0)) for name in "ab"}, scope=f"at_least({least})")
+    arms = {f"{name}/{side}": resolved(plan(side)) for name in "ab" for side in ("control", "treatment")}
+
+    tasks = design(hypothesis, arms, {"a": SEEN, "b": SEEN}, ledger).tasks
+
+    assert {(task["test"]["support"], task["test"]["refute"]) for task in tasks.values()} == {(support, refute)}
+    assert {(task["secondary"]["support"], task["secondary"]["refute"]) for task in tasks.values()} == {(0.05, 0.05)}
+
+
 def test_a_zone_and_a_batch_stand_in_the_registered_test(ledger: Ledger) -> None:
     test = designed(ledger, claim(margins="zone", max_seeds=9, batch=4)).tasks["digits"]["test"]
 

@@ -260,6 +260,16 @@ def test_the_p_of_a_supported_test_never_exceeds_its_level(alpha: float) -> None
     assert seen > 5
 
 
+@pytest.mark.parametrize("alpha", [0.05, 0.03])
+def test_the_p_of_supported_sign_flips_never_exceeds_the_level_though_their_paths_do_not_nest(alpha: float) -> None:
+    draw = np.random.Generator(np.random.PCG64(11))
+    made = design("sequential-sign-flip", 12, alpha=alpha)
+    for _ in range(150):
+        found = judge(made, x := [float(each) for each in draw.normal(0.8, 1.0, 12)])
+        if found.outcome == "supported":
+            assert (anytime_p(made, x[: found.n]) or 1.0) <= alpha
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_differences_that_do_not_vary_have_no_interval_and_no_p(method: str) -> None:
     made = design(method, 10, resolution=0.01)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import novum
 import pytest
 from novum import ConfigError, PluginError, Study, StudyError
+from novum.executors import Failure
 
 
 def test_creating_a_study_touches_nothing(tmp_path: Path) -> None:
@@ -152,6 +154,23 @@ def test_pausing_is_for_claims_without_a_maximum_from_three_pairs_on(
 ) -> None:
     with pytest.raises(ConfigError, match=f"pairs: received {pairs}; it pauses a claim with max_seeds=None, from 3"):
         study.run(claim(**parts), pairs=pairs)
+
+
+def test_a_start_that_breaks_makes_the_claim_invalid(tmp_path: Path, claim: Any, arm: Any, meddling: Any) -> None:
+    def break_starts(result: Any) -> Any:
+        recipe = result.job.payload.get("plan", {}).get("arm", {}).get("recipe", {})
+        if result.job.kind != "train" or recipe.get("learning_rate") != 0.123:
+            return result
+        return replace(result, value=None, error=Failure("ValueError", "the start broke"), lost=False)
+
+    seeing = claim().tasks["Blobs"].treatment
+    started = seeing.but(start_from=seeing.but(learning_rate=0.123))
+    with novum.Study(tmp_path / "study", executor=meddling(break_starts)) as study:
+        verdict = study.run(claim(treatment=started, max_seeds=6))
+
+    assert (verdict.outcome, verdict.ended) == ("invalid", True)
+    assert "the start broke" in verdict.tasks["Blobs"].reasons[0]
+    assert len(study.rows()) < 6
 
 
 def test_a_bar_is_reached_or_not_by_the_treatment_alone(study: Any, claim: Any, arm: Any) -> None:

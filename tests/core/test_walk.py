@@ -284,4 +284,42 @@ def test_new_data_of_fresh_seeds_begin_behind_the_declared_ones() -> None:
     fresh = [{**row, "index": row["index"] + N} for row in rows(BETTER[:3])]
 
     assert decide(frozen, {"a": rows(BETTER)}, {"a": fresh})["outcome"] == "supported"
-    assert decide(frozen, {"a": rows(BETTER)}, {"a": rows(BETTER[:3])})["outcome"] == "invalid"
+    assert not decide(frozen, {"a": rows(BETTER)}, {"a": rows(BETTER[:3])})["ended"]
+
+
+def test_while_new_data_are_scored_the_claim_has_not_ended_and_a_broken_score_makes_it_invalid() -> None:
+    frozen, dev = plan("a"), {"a": rows(BETTER)}
+
+    waits = decide(frozen, dev, {"a": rows(BETTER[:2])})
+    broke = decide(frozen, dev, {"a": broken(rows(BETTER[:2]), 1)})
+
+    assert (waits["ended"], waits["outcome"]) == (False, "inconclusive")
+    assert waits["reasons"] == ["It holds on dev, and waits for new data on a."]
+    assert (broke["ended"], broke["outcome"]) == (True, "invalid")
+
+
+@pytest.mark.parametrize("scope", ["all", "at_least(1)", "average"])
+def test_a_claim_can_be_asked_before_its_first_look(scope: str) -> None:
+    found = decide(plan("a", "b", scope=scope), {"a": rows(BETTER[:2]), "b": []}, None)
+
+    assert (found["ended"], found["outcome"]) == (False, "inconclusive")
+
+
+def test_networks_of_fresh_seeds_count_in_the_cost() -> None:
+    fresh = [{**row, "index": row["index"] + N} for row in rows(BETTER[:3])]
+
+    found = decide(plan("a", confirm="fresh-seeds"), {"a": rows(BETTER)}, {"a": fresh})
+
+    assert found["cost"]["control"] == 6.0
+    assert decide(plan("a"), {"a": rows(BETTER)}, {"a": rows(BETTER)})["cost"]["control"] == 3.0
+
+
+def test_a_zone_says_how_many_seeds_reach_the_nearer_answer() -> None:
+    test = design("sequential-t", 3, null=0.0, claimed=0.1, looks=(3,), futility=0.0).to_json()
+    frozen = plan("a", margin=0.1, margins="zone")
+    frozen["tasks"]["a"]["test"] = test
+
+    (reason,) = decide(frozen, {"a": rows([0.06, 0.1, 0.14])}, None)["tasks"]["a"]["reasons"]
+
+    assert "about 4 seeds would decide it" in reason or "lies above 0" in reason
+    assert "no number of seeds" not in reason

@@ -20,7 +20,7 @@ from typing import Any
 
 from novum import numbers
 from novum.decide import across, task, words
-from novum.decide.rows import SIDES, Row, prefix
+from novum.decide.rows import SIDES, Row, broken, prefix
 from novum.decide.walk import AVERAGE, Standing, Walk, averages, least, ruling, walk
 from novum.errors import StudyError
 from novum.numbers import sig
@@ -68,7 +68,10 @@ def _sequential(plan: Mapping[str, Any], dev: Rows, test: Rows | None) -> dict[s
         broke = walked.outcome == "invalid"
         whole = task.average(plan, [] if broke else averages(plan, cut), walked.standings[AVERAGE])
     outcome, reasons = walked.outcome or "inconclusive", _reasons(plan, tasks, walked, whole)
-    if test is not None and outcome == "supported":
+    waits = outcome == "supported" and test is not None and waiting(plan, walked, test)
+    if waits:
+        ended, outcome, reasons = False, "inconclusive", [f"It holds on dev, and waits for new data on {waits}."]
+    elif test is not None and outcome == "supported":
         outcome, reasons = _on_new_data(plan, tasks, walked, test, whole)
     record = {
         "hypothesis": plan["hypothesis"],
@@ -86,7 +89,7 @@ def _sequential(plan: Mapping[str, Any], dev: Rows, test: Rows | None) -> dict[s
         "stream": plan["stream"] or {},
         "new_data": "none" if plan.get("reported") else "closed" if test is None else "opened",
         "tasks": tasks,
-        "cost": _cost(tasks),
+        "cost": _cost(tasks, fresh=plan["confirm"] == "fresh-seeds"),
         "saved": _saved(tasks),
         "fairness": words.fair(plan),
         "scores": "reported by the caller" if plan.get("reported") else "measured",
@@ -107,6 +110,17 @@ def confirmable(plan: Mapping[str, Any], walked: Walk) -> list[str]:
     if plan["scope"] == "average":
         return list(plan["order"])
     return [name for name in plan["order"] if walked.standings[name].outcome == "supported"]
+
+
+def waiting(plan: Mapping[str, Any], walked: Walk, test: Rows) -> str | None:
+    """A task whose pairs have not all been scored on new data yet, and of which none broke; None where none waits."""
+    for name in confirmable(plan, walked):
+        rows, n = test.get(name, ()), walked.standings[name].n
+        if any(broken(row) for each in test.values() for row in each):
+            return None
+        if len(prefix(rows, task.first_confirming(plan))) < n:
+            return name
+    return None
 
 
 def _reasons(plan: Mapping[str, Any], tasks: Mapping[str, Any], walked: Walk, whole: Mapping[str, Any]) -> list[str]:
@@ -146,8 +160,11 @@ def _on_new_data(
     return outcome, reasons
 
 
-def _cost(tasks: Mapping[str, Any]) -> dict[str, Any]:
-    total = {side: sig(math.fsum(each["cost"][side] for each in tasks.values())) for side in SIDES}
+def _cost(tasks: Mapping[str, Any], *, fresh: bool) -> dict[str, Any]:
+    """The sums over tasks; networks that were trained to confirm the claim count as well."""
+    spent = [each["cost"] for each in tasks.values()]
+    spent += [each["new_data"]["cost"] for each in tasks.values() if fresh and each["new_data"] is not None]
+    total = {side: sig(math.fsum(each[side] for each in spent)) for side in SIDES}
     return total | {"ratio": numbers.ratio(total["treatment"], total["control"])}
 
 

@@ -164,6 +164,8 @@ def average(plan: Mapping[str, Any], x: Sequence[float], standing: Standing, res
     """What the average over tasks says: as a task's record, but for the sides' values."""
     if standing.broken is not None:
         return _empty("invalid", standing.broken, "the experiment broke")
+    if not x:
+        return _empty("inconclusive", "No look was taken yet.", "no look was taken")
     design = design_of(plan["average"]["test"])
     found = judge(design, x)
     said = _judged(design, found, x)
@@ -230,13 +232,13 @@ def items(used: Sequence[Row]) -> dict[str, Any]:
 
     count: items; sd: over items, in the metric's units; error: sd / √count, which no further seed reduces.
     """
-    columns = [row.get("items") for row in used]
-    if not used or any(column is None for column in columns):
+    columns = [column for row in used if (column := row.get("items")) is not None]  # none where a trial diverged
+    if not columns:
         return undefined("no per-unit scores of this metric are kept")
-    lengths = {len(column) for column in columns if column is not None}
+    lengths = {len(column) for column in columns}
     if len(lengths) != 1 or (count := lengths.pop()) < 2:
         return undefined("the pairs were not scored on the same items")
-    means = [math.fsum(column[at] for column in columns if column is not None) / len(columns) for at in range(count)]
+    means = [math.fsum(column[at] for column in columns) / len(columns) for at in range(count)]
     centre = math.fsum(means) / count
     sd = math.sqrt(math.fsum((each - centre) ** 2 for each in means) / (count - 1))
     return {"count": count, "sd": sig(sd), "error": sig(sd / math.sqrt(count))}

@@ -33,9 +33,8 @@ def reason(design: Design, found: Decision, estimand: str, *, claim_ended: bool,
             gain = f"does not win {_share(least)}" if win else f"is not better {_by(least)}"
             return f"The treatment {gain}: {span} lies below {show(least)}."
         case "no variation":
-            return (
-                f"The seeds do not vary: all {look.n} differences are {show(look.mean)}, so they say nothing of chance."
-            )
+            each = f"all {look.n} differences are {'equal' if win else show(look.mean)}"
+            return f"The seeds do not vary: {each}, so they say nothing of chance."
         case "futility":
             return (
                 f"Given up after {found.n} of {design.looks[-1]} pairs: as things stand, neither answer has a chance "
@@ -64,12 +63,17 @@ def _span(look: Look) -> str:
 def _more(design: Design, look: Look, estimand: str) -> str:
     if estimand == "win" or design.method == "e-process":
         return "more seeds may"
-    needed = pairs_needed(look.mean, look.deviation, design.claimed, design.support)
-    if needed is None:
+    ways = []
+    if look.mean > design.null:
+        ways.append(pairs_needed(look.mean, look.deviation, design.null, design.support))
+    if look.mean < design.claimed:
+        ways.append(pairs_needed(look.mean, look.deviation, design.claimed, design.refute))
+    known = [each for each in ways if each is not None]
+    if not known:
         return f"no number of seeds up to 1000 would, as the mean {show(look.mean)} is so near {show(design.claimed)}"
-    if needed <= look.n:
+    if min(known) <= look.n:
         return "a few more may"
-    return f"about {needed} seeds would decide it if mean and spread stay as seen"
+    return f"about {min(known)} seeds would decide it if mean and spread stay as seen"
 
 
 def confirmed(seen: Mapping[str, Any], again: Mapping[str, Any], fresh: bool) -> tuple[str, list[str]]:

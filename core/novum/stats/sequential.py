@@ -308,9 +308,11 @@ def anytime_p(design: Design, x: Sequence[float]) -> float | None:
     if design.method == "e-process":
         return _e_value(design, values)
     grid = sorted({*GRID, design.support}, reverse=True)  # so that p never exceeds the level of what is supported
-    if not _varies(values) or not _supports(design, values, grid[0]):
+    own = grid.index(design.support)
+    low = own if _varies(values) and _supports(design, values, design.support) else 0  # sign paths need not nest
+    if not _varies(values) or not _supports(design, values, grid[low]):
         return None
-    low, high = 0, len(grid)
+    high = len(grid)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if _supports(design, values, grid[middle]) else (low, middle)
