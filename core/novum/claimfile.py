@@ -151,6 +151,9 @@ def hypotheses(data: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...]:
     """Hypotheses from the tables of a claim file. Raises ConfigError, with the place of the fault."""
     _explain_misplaced(data, where)
     data, bars = _take_bars(data, where)
+    most = data.get("max_seeds", 10)
+    if not (isinstance(most, int) and not isinstance(most, bool)) and most != "open":
+        raise ConfigError(f'{where}: max_seeds: received {most!r}; give a whole number from 3 to 1000, or "open".')
     written = config.parse(ClaimFile, data, where)
     for field in ("tasks", "treatments"):
         if not getattr(written, field):
@@ -192,6 +195,13 @@ def _take_bars(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dic
     tables = data.get("tasks")
     if not isinstance(tables, Mapping):
         return dict(data), {}
+    places = {"control": data.get("control")}
+    places |= {
+        f"tasks.{name}.control": each.get("control") for name, each in tables.items() if isinstance(each, Mapping)
+    }
+    for place, value in places.items():
+        if not (value is None or isinstance(value, Mapping) or number(value)):
+            raise ConfigError(f"{where}: {place}: received {value!r}; give a table of changes, or a number: the bar.")
     over = data.get("control") if number(data.get("control")) else None
     bars, left = {}, {}
     for name, table in tables.items():

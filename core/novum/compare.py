@@ -43,7 +43,7 @@ def compare(
     alpha: float = 0.05,
     margins: str = "strict",
     estimand: str = "mean",
-    test: str = "t",
+    test: str = "auto",
     batch: int = 1,
     futility: float = 0.1,
     expected_effect: float | None = None,
@@ -57,11 +57,11 @@ def compare(
 
     control: a function, or a number: the bar to reach. minimum_effect: the least difference that counts, in the
     score's own units. direction: whether more ("max") or less ("min") is better. max_seeds: most pairs; None: no
-    declared maximum. test: "t", or "sign-flip" for success rates and returns of episodes. worst: what a score that is
-    not finite counts as; without it such a score is an error. resolution: the step in which the score moves. The
-    functions are called in this process with seed, seed + 1, …; what they raise ends the comparison. A claim that is
-    registered again in a study takes fresh seeds, 1,000 further on, as what was seen is no evidence. Further options
-    are those of `novum.Hypothesis`.
+    declared maximum. test: the t-test, or "sign-flip" for success rates and returns of episodes. worst: what a score
+    that is not finite counts as; without it such a score is an error. resolution: the step in which the score moves.
+    The functions are called in this process with seed, seed + 1, …; what they raise ends the comparison. A claim that
+    is registered again in a study takes fresh seeds, 1,000 further on, as what was seen is no evidence. Further
+    options are as in `novum.Hypothesis`; goals and claims about several tasks need a study of arms.
 
     study: where given, the claim is registered there before the first call, every score is stored, marked as reported
     by the caller, and the same call again goes on where it stopped: a function is known by its name, its source and the
@@ -208,7 +208,11 @@ class _Comparison:
         if not callable(given):
             return {"state": "given", "value": float(given), "seconds": 0.0, "memory": memory, "because": None}
         began = time.perf_counter()
-        score = given(seed)
+        try:
+            score = given(seed)
+        except BaseException as error:
+            error.add_note(f"novum.compare was calling the {side} with seed {seed}.")
+            raise
         row = {"state": "done", "seconds": time.perf_counter() - began, "memory": memory, "because": None}
         try:
             value = float(score)

@@ -20,11 +20,12 @@ A plan is plain JSON::
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from novum import spread
-from novum.arm import canonical
+from novum.arm import Arm, canonical
 from novum.errors import ConfigError, PluginError, closest
 from novum.experiment import Experiment, chain, meant
 from novum.stats.design import Design, earliest, smallest
@@ -129,6 +130,13 @@ def _task(
             f"task {name!r}: the metric {metric['name']!r} has the kind {metric['kind']!r}, which decides how it is "
             f"tested; {closest(metric['kind'], KINDS)}. Its evaluator has to say one of these."
         )
+    bar = None if isinstance(asked.control, Arm) else float(asked.control)
+    low, high = metric.get("low"), metric.get("high")
+    if bar is not None and not (-math.inf if low is None else low) <= bar <= (math.inf if high is None else high):
+        raise ConfigError(
+            f"task {name!r}: control: received {bar!r}, a bar that no {metric['name']} can be compared with; it lies "
+            f"from {'−∞' if low is None else low} to {'∞' if high is None else high}."
+        )
     if control is not None and control["plan"] == treatment["plan"]:
         raise ConfigError(
             f"task {name!r}: control and treatment resolve to the same arm once every default is filled in, so their "
@@ -152,7 +160,7 @@ def _task(
     chains = {side: list(chain(plan)) for side, plan in plans.items() if plan is not None}
     return {
         **plans,
-        "bar": None if control is not None else float(asked.control),
+        "bar": bar,
         "metric": metric,
         "minimum_effect": asked.minimum_effect,
         "margin": float(f"{_margin(hypothesis, name, metric, scale):.9g}"),

@@ -120,7 +120,12 @@ class Hypothesis:
         most = self.max_seeds
         _check("max_seeds", most, most is None or (_whole(most) and 3 <= most <= 1000), _SEEDS)
         _check("seed", self.seed, _whole(self.seed) and self.seed >= 0, "a whole number from 0 on")
-        _check("batch", self.batch, _whole(self.batch) and 1 <= self.batch <= (most or 1000), "1 to max_seeds")
+        _check(
+            "batch",
+            self.batch,
+            _whole(self.batch) and 1 <= self.batch <= (most or 1000),
+            f"a whole number from 1 to {most or 1000}, max_seeds",
+        )
         _check("futility", self.futility, _number(self.futility) and 0 <= self.futility < 0.5, "0 (never) to below 0.5")
         for name, allowed in _CHOICES.items():
             _check(name, getattr(self, name), getattr(self, name) in allowed, f"one of {', '.join(allowed)}")
@@ -132,6 +137,14 @@ class Hypothesis:
             raise ConfigError(
                 "max_seeds: without a declared maximum the test is an e-process on the mean difference, pair by pair; "
                 "leave out `test`, `estimand` and `batch`, or declare a maximum, such as max_seeds = 20."
+            )
+        if self.estimand == "win" and self.test != "auto":
+            raise ConfigError(
+                f"test: received {self.test!r} with estimand 'win', which is tested by signs; leave it out."
+            )
+        if self.goal is None and self.fdr != "lord++":
+            raise ConfigError(
+                f"fdr: received {self.fdr!r}, but no goal is named whose error rate it could spend; add goal."
             )
         tasks = {name: _comparison(value) for name, value in self.tasks.items()}
         if (self.control is None) != (self.treatment is None) or (self.control is None) == (not tasks):

@@ -41,8 +41,10 @@ def correlation(control: Sequence[float], treatment: Sequence[float]) -> Any:
     means = math.fsum(control) / len(control), math.fsum(treatment) / len(treatment)
     a = [value - means[0] for value in control]
     b = [value - means[1] for value in treatment]
-    norm = math.sqrt(math.fsum(x * x for x in a) * math.fsum(y * y for y in b))
-    if norm <= 1e-18 * (math.fsum(x * x for x in control) * math.fsum(y * y for y in treatment)) ** 0.5:
+    spreads = math.fsum(x * x for x in a), math.fsum(y * y for y in b)
+    sizes = math.fsum(x * x for x in control), math.fsum(y * y for y in treatment)
+    norm = math.sqrt(spreads[0] * spreads[1])
+    if any(spread <= 1e-18 * size for spread, size in zip(spreads, sizes, strict=True)):
         return undefined("one arm does not vary over seeds")
     return sig(math.fsum(x * y for x, y in zip(a, b, strict=True)) / norm)
 

@@ -75,7 +75,7 @@ def _test(test: Mapping[str, Any], power: Mapping[str, Any]) -> dict[str, Any]:
     design = Design.from_json(test)
     known = not isinstance(power["sd"], Mapping)
     sd = power["sd"] if known else 1.0
-    shown = design if known else _in_units(design)
+    shown = design if known or design.method == "sequential-sign" else _in_units(design)
     rows = [
         {
             "effect": each.effect,

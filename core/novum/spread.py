@@ -83,6 +83,8 @@ def power(design: Design, spread: Mapping[str, Any] | None, hoped: float | None)
     """
     from novum.stats.power import detectable, simulate
 
+    if design.method == "sequential-sign":  # wins have no spread to be known
+        spread = {"sd": 1.0, "pairs": 0, "source": "the signs alone"}
     nothing = {"undefined": "the spread over seeds is not known yet"}
     if spread is None or not spread["sd"] > 0:
         why = UNMEASURED if spread is None else "the seeds of the recorded trials do not vary"

@@ -232,7 +232,7 @@ def test_a_claim_whose_pairs_have_not_all_ended_is_not_decided_and_says_what_it_
 
     assert not found["ended"]
     assert found["outcome"] == "inconclusive"
-    assert found["reasons"] == ["Not decided yet: it waits on digits for 5 pairs."]
+    assert found["reasons"] == ["The next look is on digits, at 5 pairs."]
 
 
 def test_a_metric_that_is_to_be_small_turns_every_difference() -> None:

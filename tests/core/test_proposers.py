@@ -26,6 +26,7 @@ def claim(**parts: Any) -> Hypothesis:
 
 def told(margin: float = 0.02, deviation: float = 0.05, effect: Any = 0.05, **outcomes: str) -> dict[str, Any]:
     each = {"effect": effect, "deviation": deviation, "interval": [0.0, 0.1], "margin": margin, "planned": 5}
+    each |= {"test": {"level": 0.05}}
     return {"tasks": {name: each | {"outcome": outcome, "stopped": "budget"} for name, outcome in outcomes.items()}}
 
 
@@ -54,7 +55,8 @@ def test_an_undecided_task_is_asked_again_with_the_seeds_that_would_decide_it() 
     assert found is not None
     assert list(found.tasks) == ["a"]
     assert found.max_seeds == pairs_needed(0.05, 0.05, 0.02, 0.05)
-    assert (found.claim, found.parent, found.rests_on) == (last.claim, last.id, (last.id,))
+    words = "clipping helps: with more seeds"
+    assert (found.claim, found.parent, found.rests_on) == (words, last.id, (last.id,))
     assert found.tasks["a"] == last.tasks["a"]
 
 

@@ -47,6 +47,7 @@ def task(**parts: Any) -> dict[str, Any]:
         "planned": 8,
         "saved": saved,
         "notes": [],
+        "counted_at": 0.025,
         "warnings": [],
         "control": 0.519,
         "treatment": 0.881,
@@ -154,7 +155,7 @@ def test_a_secondary_verdict_says_what_it_counts_as() -> None:
 
     text = told(verdict({"a": second, "b": task()}, scope="at_least(1)"))
 
-    assert "Secondary, uncorrected; it counts as inconclusive." in text
+    assert "Secondary, uncorrected, at 0.05; at 0.025 it counts as inconclusive for the claim." in text
 
 
 def test_the_account_of_a_goal_is_told() -> None:

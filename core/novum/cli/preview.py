@@ -54,6 +54,8 @@ def _earliest(block: Mapping[str, Any]) -> str:
 def _boundaries(block: Mapping[str, Any]) -> str:
     """A few critical values of t, from the first look to the last."""
     looks, bounds = block["looks"], block["boundaries"]
+    if block["test"] == "sequential-sign":
+        return "counts wins; no assumption on the sizes of the differences"
     if not bounds:
         return "no fixed critical values: they follow from the sizes of the differences"
     last = len(looks) - 1
@@ -79,7 +81,9 @@ def _table(block: Mapping[str, Any], trials: float | None) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     equivalent = any(row["equivalent"] >= 0.005 for row in block["table"])
     known = block["table_unit"] == "metric"
-    heads = ["  true effect" if known else "  true effect in sd", "supported", "refuted"]
+    wins = block["test"] == "sequential-sign"
+    first = "  P(win) - 0.5" if wins else "  true effect" if known else "  true effect in sd"
+    heads = [first, "supported", "refuted"]
     heads += ["equivalent"] if equivalent else []
     heads += ["undecided", "pairs", *(["trials"] if trials is not None else [])]
     for head in heads:
@@ -96,14 +100,16 @@ def _sees(block: Mapping[str, Any], already: Sequence[str]) -> list[str]:
     """What the design can see. already: sentences that stand above, which are not repeated."""
     power = block["power"]
     said = []
-    if block["table_unit"] != "metric":
+    wins = block["test"] == "sequential-sign"
+    if block["table_unit"] != "metric" and not wins:
         said.append(f"effects are counted in {block['table_unit']}")
     if text.is_number(power["detectable"]):
         seen = text.numbers(power["detectable"], 3)
-        said.append(f"smallest effect supported with a chance of 80 %: {seen} {block['unit']}")
+        unit = "above P(win) = 0.5" if wins else block["unit"]
+        said.append(f"smallest effect supported with a chance of 80 %: {seen} {unit}")
     repeated = any(power["because"] in sentence for sentence in already)
     said.append(f"power: {power['label']}{'' if repeated else ', ' + power['because']}")
-    if text.is_number(power["sd"]):
+    if text.is_number(power["sd"]) and not wins:
         sd, pairs = text.numbers(power["sd"], 3), text.count(power["pairs"], "pair")
         said.append(f"spread of the differences {sd}, from {pairs} of {power['source']}")
     return said

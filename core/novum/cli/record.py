@@ -46,7 +46,7 @@ def status(study: Folder = None, as_json: Json = False) -> None:
         found: dict[str, Any] = {
             "study": str(opened.folder),
             "hypotheses": hypotheses,
-            "trials": dict(Counter(row["state"] for row in rows)),
+            "trials": dict(Counter(_state(row) for row in rows)),
             "weights": {"kept": len(kept), "bytes": sum(row["size"] for row in kept)},
             "test_openings": sum(row["split"] == "test" for row in ledger.openings()),
             "goals": {goal: streams.account(ledger, goal) for goal in goals},
@@ -71,6 +71,11 @@ def status(study: Folder = None, as_json: Json = False) -> None:
         f"Weights kept: {len(kept)}, {found['weights']['bytes'] / 1e6:.1f} MB. "
         f"Openings of test: {found['test_openings']}."
     )
+
+
+def _state(row: dict[str, Any]) -> str:
+    """A trial's state; one that was begun and put back, by a decision or an interrupt, is "stopped"."""
+    return "stopped" if row["state"] == "planned" and row["attempts"] else str(row["state"])
 
 
 def _hypothesis(ledger: Any, row: dict[str, Any]) -> dict[str, Any]:

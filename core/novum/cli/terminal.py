@@ -116,7 +116,8 @@ class Terminal(Listener):
             self._progress = None
         if self._total > 1:
             new, took = self._done - self._before, duration(time.monotonic() - self._began)
-            self.say(f"{new} trial{'s' if new != 1 else ''} took {took}.{self._means(' Mean scores on dev: ')}")
+            means = self._means(f" Mean scores on dev{', of these' if self._before else ''}: ")
+            self.say(f"{new} trial{'s' if new != 1 else ''} took {took}.{means}")
         self._metrics = {}  # means are shown of registered trials alone: a noise floor must not answer the claim
 
     def _of(self) -> str:

@@ -63,8 +63,9 @@ def _task(console: Console, record: Mapping[str, Any], name: str, task: Mapping[
     if power and (told := _power(task)) is not None:
         lines.append(f"{told}.")
     if task["role"] != "decides":
-        counts = "" if record["scope"] == "average" else f"; it counts as {task['counts']}"
-        lines.append(f"{_upper(task['role'])}{counts}.")
+        own = f"{_upper(task['role'])}, at {text.numbers(task['test']['level'], DIGITS)}"
+        counted = f"; at {text.numbers(task['counted_at'], DIGITS)} it counts as {task['counts']} for the claim"
+        lines.append(f"{own}{'' if record['scope'] == 'average' else counted}.")
     for line in [*lines, *task["notes"], *task["warnings"], *(task["new_data"] or {"notes": []})["notes"]]:
         console.print(f"    {escape(line)}")
 

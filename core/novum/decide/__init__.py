@@ -125,8 +125,7 @@ def waiting(plan: Mapping[str, Any], walked: Walk, test: Rows) -> str | None:
 
 def _reasons(plan: Mapping[str, Any], tasks: Mapping[str, Any], walked: Walk, whole: Mapping[str, Any]) -> list[str]:
     if walked.outcome is None:
-        waiting = [f"{name} for {pairs} pairs" for name, pairs in walked.needs[:1]]
-        return [f"Not decided yet: it waits on {numbers.listed(waiting)}."]
+        return [f"The next look is on {name}, at {pairs} pairs." for name, pairs in walked.needs[:1]]
     if whole:
         return [f"On average over {numbers.listed(list(tasks))}: {whole['reasons'][0]}"]
     return words.across(plan, least(plan), tasks, walked.outcome, "on dev")
@@ -150,7 +149,7 @@ def _on_new_data(
         broke = any(each["new_data"]["outcome"] == "invalid" for each in tasks.values())
         whole["new_data"] = task.average_again(plan, [] if broke else averages(plan, rows), n)
         outcome, reasons = words.confirmed(whole, whole["new_data"], fresh)
-        return outcome, reasons
+        return outcome, [f"On average over {numbers.listed(list(plan['order']))}: {reasons[0]}", *reasons[1:]]
     outcomes = [tasks[name]["counts"] for name in plan["order"]]
     outcome = ruling(least(plan), outcomes) or "inconclusive"
     reasons = words.across(plan, least(plan), tasks, outcome, "on dev and on new data")

@@ -22,7 +22,9 @@ def overall(plan: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> 
     found = describe(plan, tasks)
     if "undefined" in found:
         return {"effect": found, "interval": found, "effect_unit": "", "across": found}
-    return {"effect": found["mean"], "interval": found["interval"], "effect_unit": MEAN, "across": found}
+    few = len(tasks) < 3  # two tasks leave one degree of freedom: an interval wider than any answer
+    span = undefined("two tasks tell too little of how effects differ") if few else found["interval"]
+    return {"effect": found["mean"], "interval": span, "effect_unit": MEAN, "across": found}
 
 
 def describe(plan: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def describe(plan: Mapping[str, Any], tasks: Mapping[str, Mapping[str, Any]]) ->
         if isinstance(seen["effect"], Mapping):
             return undefined(f"on {name}, {seen['effect']['undefined']}")
         if not seen["deviation"] > 0:
-            return undefined(f"the differences on {name} do not vary")
+            return undefined(f"the {'wins' if plan['estimand'] == 'win' else 'differences'} on {name} do not vary")
         scale = width(planned) if plan["estimand"] == "mean" else 1.0
         names.append(name)
         effects.append(seen["effect"] / scale)

@@ -32,6 +32,7 @@ def experiment(
         "unit": task["metric"]["unit"],
         "margin": sig(task["margin"]),
         "test": {"name": (secondary or test)["method"], "level": (secondary or test)["support"]},
+        "counted_at": test["support"],
         "role": "secondary, uncorrected" if secondary else "decides",
         "pairs": len(used),
         "planned": undefined("no maximum was declared") if plan["open"] else whole,
@@ -114,7 +115,8 @@ def _record(
     if standing.broken is not None:
         return shared | _empty("invalid", standing.broken, "the experiment broke")
     if decided is None:
-        return shared | _empty("inconclusive", "Stopped with the claim before its first look.", "no look was taken")
+        empty = _empty("inconclusive", "Stopped with the claim before its first look.", "no look was taken")
+        return shared | empty | ({"stopped": "with the claim"} if ended else {})
     open_ = decided.outcome is None
     said = _judged(design, decided, x)
     said["outcome"] = "inconclusive" if open_ else decided.outcome

@@ -94,6 +94,10 @@ def across(
         by.setdefault(task["counts"], []).append(name)
     where = "as far as the reported scores go" if plan.get("reported") else where
     whole = least == len(tasks)
+    if len(tasks) == 1 and outcome in ("inconclusive", "refuted", "equivalent"):
+        return [next(iter(tasks.values()))["reasons"][0]]
+    if len(tasks) == 1 and outcome == "supported" and plan.get("reported"):
+        return [f"It holds, {where}.", next(iter(tasks.values()))["reasons"][0]]
     if outcome == "invalid":
         return [f"The experiment broke on {listed(by.get('invalid', ['a task']))}."]
     if outcome == "supported":

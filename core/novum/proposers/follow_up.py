@@ -43,6 +43,8 @@ class FollowUp(Proposer):
         proposed = None
         if last.scope == "average":  # its tasks' own verdicts are secondary: only the whole can lead on
             proposed = _doubled(last) if verdict["outcome"] == "supported" else None
+        elif not failed and verdict.get("outcome") == "supported":
+            proposed = _doubled(last)
         elif failed and (held or stopped):
             proposed = _narrowed(last, [name for name in last.tasks if name in (*held, *stopped)])
         elif undecided:
@@ -61,11 +63,17 @@ def _more_seeds(last: Hypothesis, verdict: Mapping[str, Any], tasks: list[str]) 
         task = verdict["tasks"][name]
         if isinstance(task["effect"], Mapping) or isinstance(task["interval"], Mapping):
             return None
-        found = pairs_needed(task["effect"], task["deviation"], task["margin"], last.alpha, most=MOST)
+        level = min(task["test"]["level"], last.alpha)
+        found = pairs_needed(task["effect"], task["deviation"], task["margin"], level, most=MOST)
         if found is None:
             return None
         needed += [found, task["planned"] + 1]
-    return _next(last, last.claim, {name: last.tasks[name] for name in tasks}, min(max(needed), 1000))
+    return _next(
+        last,
+        f"{last.claim.rstrip('.')}: with more seeds",
+        {name: last.tasks[name] for name in tasks},
+        min(max(needed), 1000),
+    )
 
 
 def _narrowed(last: Hypothesis, tasks: list[str]) -> Hypothesis:

@@ -24,7 +24,9 @@ def registered(data: Mapping[str, Any]) -> Markup:
     told = [] if plan.get("reported") else [(name, plan["tasks"][name]) for name in order]
     arms = [folded(f"Both arms of {name}", _differing(task), _arms(task)) for name, task in told]
     card = element("div", facts(_facts(data)), tests, margins, *bounds, *arms, _stream(data), class_="card")
-    lead = element("p", "All of this was frozen before any trial of the treatment ran.", class_="soft")
+    lead = element(
+        "p", "All of this was frozen before any trial that counts as evidence for the treatment ran.", class_="soft"
+    )
     return element("section", element("h2", "What was registered"), lead, card, id="registered")
 
 

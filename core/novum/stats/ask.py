@@ -136,8 +136,12 @@ class SequentialTest:
         state = self.outcome or "open"
         told = "" if self.effect is None else f", effect {self.effect:+.3g}"
         if self.interval is not None:
-            told += f" ({self.interval[0]:.3g} … {self.interval[1]:.3g})"
-        return f"SequentialTest({self._design.method}: {state} after {self.pairs} pairs, {most}{told})"
+            low, high = (
+                "−∞" if end == -math.inf else "∞" if end == math.inf else f"{end:.3g}" for end in self.interval
+            )
+            told += f" ({low} … {high})"
+        count = f"{self.pairs} pair{'' if self.pairs == 1 else 's'}"
+        return f"SequentialTest({self._design.method}: {state} after {count}, {most}{told})"
 
 
 def _score(name: str, value: Any) -> float:

@@ -196,6 +196,8 @@ def _look(design: Design, x: tuple[float, ...]) -> Look:
     bottom, top = (-0.5, 0.5) if design.method == "sequential-sign" else (min(x), max(x))
     low = _end(lambda m: rises(m) is not None, (design.null, -design.claimed), bottom, top)
     high = _end(lambda m: falls(-m) is not None, (-design.claimed,), -top, -bottom)
+    if design.method == "sequential-sign":  # the search begins a hair outside of what a probability can be
+        low, high = (None if end is None else max(end, -0.5) for end in (low, high))
     return replace(look, low=low, high=None if high is None else -high)
 
 
