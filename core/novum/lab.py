@@ -112,7 +112,7 @@ class Lab:
         found: dict[str, dict[str, Any]] = {}
         for result in self.executor.run(listed):
             name, kind, _ = names[result.job.id]
-            self.executor.acknowledge(result.job.id)
+            self.executor.acknowledge(result.job)
             if result.error is not None:
                 raise reraise(result.error, kind, name, self.folder)
             assert result.value is not None

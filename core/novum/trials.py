@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -137,8 +138,9 @@ class _Feed:
     def _start(self, trial: Trial) -> Job:
         job = train_job(self._lab, trial, self._points)
         self._lab.ledger.plan_trials([trial.to_json()])
-        self._running[trial.key] = (trial, self._lab.ledger.start(trial.key))
-        return job
+        attempt = self._lab.ledger.start(trial.key)
+        self._running[trial.key] = (trial, attempt)
+        return replace(job, attempt=attempt)
 
     def take_in(self, result: Result, announced: _Announced) -> None:
         """Store a result, ask again what is wanted, and cancel what is not."""
@@ -206,7 +208,7 @@ def train_job(lab: Lab, trial: Trial, points: int) -> Job:
         "tracker": lab.tracker,
         "local": local_code(trial.plan["arm"]),
     }
-    return Job(id=trial.key, kind="train", payload=payload)
+    return Job(id=trial.key, kind="train", payload=payload, about=trial.to_json())
 
 
 def store(lab: Lab, result: Result, attempt: int, retry: bool = False) -> str:
@@ -217,24 +219,26 @@ def store(lab: Lab, result: Result, attempt: int, retry: bool = False) -> str:
     if result.error is not None:
         if result.error.type == "Cancelled":
             lab.ledger.release(key, "stopped: the decision came first")
-            lab.executor.acknowledge(key)
+            lab.executor.acknowledge(result.job)
             return "cancelled"
         if retry:
             lab.ledger.release(key, result.error.message)
-            lab.executor.acknowledge(key)
+            lab.executor.acknowledge(result.job)
             return "lost"
         why = f"{result.error.type}: {result.error.message}"
         lab.ledger.finish(key, attempt, "failed", {"failed": why, "seconds": result.seconds}, {})
-        lab.executor.acknowledge(key)
+        lab.executor.acknowledge(result.job)
         return "failed"
     assert result.value is not None
     state = keep(lab.ledger, key, attempt, result.value)
-    lab.executor.acknowledge(key)
+    lab.executor.acknowledge(result.job, keep=True)
     return state
 
 
 def keep(ledger: Ledger, key: str, attempt: int, value: Mapping[str, Any]) -> str:
-    """Write the value of a finished job into the ledger; returns "done" or "diverged"."""
+    """Write the value of a finished job into the ledger; returns "done", "diverged", or "superseded" where another
+    attempt began or ended meanwhile: then nothing of it counts.
+    """
     from novum.ledger import Score
 
     plain = {name: each for name, each in value.items() if name != "scores"}
@@ -245,8 +249,7 @@ def keep(ledger: Ledger, key: str, attempt: int, value: Mapping[str, Any]) -> st
     state: Literal["done", "diverged"] = "done" if plain.get("diverged") is None else "diverged"
     if plain.get("weights"):  # noted first: a crash in between leaves no folder that the record does not know
         ledger.keep_weights(plain["weights"], plain["bytes"], key)
-    ledger.finish(key, attempt, state, plain, scores)
-    return state
+    return state if ledger.finish(key, attempt, state, plain, scores) else "superseded"
 
 
 def recover(ledger: Ledger, folder: Path) -> None:
@@ -255,11 +258,15 @@ def recover(ledger: Ledger, folder: Path) -> None:
     """
     from novum.executors import orphans, spool
 
-    for key, outcome in orphans(folder):
-        row = ledger.trial(key)
-        if row is not None and row["state"] == "running" and "value" in outcome:
-            keep(ledger, key, row["attempts"], outcome["value"])
-        spool.remove(folder, key)
+    for found in orphans(folder):
+        if found.value is None or ledger.trial(found.id) is None:  # an error is met again, and told by who meets it
+            spool.remove(folder, found.id, found.attempt)
+            continue
+        state = keep(ledger, found.id, found.attempt, found.value)
+        if state == "superseded":
+            spool.remove(folder, found.id, found.attempt)
+        else:
+            spool.keep(folder, found.id, found.attempt)
     ledger.release_running("the process that ran it ended")
 
 
@@ -309,8 +316,10 @@ def score(lab: Lab, trials: Sequence[Trial], split: str) -> None:
                 "seed": {name: trial.seed[name] for name in ("root", "block", "index")},
                 "local": local_code(trial.plan["arm"]),
             }
-            jobs.append(Job(id=f"{trial.key}-{split}", kind="score", payload=payload))
+            about = next(row for row in rows if row["of"] == trial.key)
+            jobs.append(Job(id=f"{trial.key}-{split}", kind="score", payload=payload, about=about))
         attempts = {job.id: lab.ledger.start(job.id) for job in jobs}
+        jobs = [replace(job, attempt=attempts[job.id]) for job in jobs]
         ended: set[str] = set()
         try:
             for result in lab.executor.run(jobs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import gzip
 import math
 import os
 import subprocess
@@ -49,7 +50,7 @@ def executor(request: pytest.FixtureRequest) -> Executor:
 def by_id(executor: Executor, *jobs: Job) -> dict[str, Result]:
     found = {}
     for result in executor.run(jobs):
-        executor.acknowledge(result.job.id)
+        executor.acknowledge(result.job)
         found[result.job.id] = result
     return found
 
@@ -168,8 +169,8 @@ def test_cancelled_jobs_that_wait_vanish_and_their_dependants_say_why(executor: 
     executor.cancel(["5", "6", "unknown"])
     rest = {result.job.id: result for result in results}
 
-    for id in (first.job.id, *rest):
-        executor.acknowledge(id)
+    for result in (first, *rest.values()):
+        executor.acknowledge(result.job)
     assert {first.job.id, *rest} == {"1", "2", "3", "4", "behind"}
     assert rest["behind"].error is not None
     assert rest["behind"].error.type == "Dependency"
@@ -177,17 +178,19 @@ def test_cancelled_jobs_that_wait_vanish_and_their_dependants_say_why(executor: 
 
 
 def test_results_stay_in_the_spool_until_they_are_acknowledged(executor: Executor) -> None:
-    jobs = [Job("well", "echo", {}), Job("ill", "fail", {})]
+    jobs = [Job("well", "echo", {}, about={"of": "this"}), Job("ill", "fail", {})]
     results = {result.job.id: result for result in executor.run(jobs)}
 
-    found = dict(orphans(executor.folder))
-    executor.acknowledge("well")
-    left = dict(orphans(executor.folder))
-    executor.acknowledge("ill")
+    found = {each.id: each for each in orphans(executor.folder)}
+    executor.acknowledge(results["well"].job, keep=True)
+    left = [each.id for each in orphans(executor.folder)]
+    executor.acknowledge(results["ill"].job)
 
-    assert found["well"]["value"] == results["well"].value
-    assert found["ill"]["error"]["type"] == "OddError"
-    assert list(left) == ["ill"]
+    assert found["well"].value == results["well"].value
+    assert found["ill"].error is not None
+    assert found["ill"].error["type"] == "OddError"
+    assert [(each.id, each.about) for each in spool.kept(executor.folder)] == [("well", {"of": "this"})]
+    assert left == ["ill"]
     assert list(orphans(executor.folder)) == []
 
 
@@ -329,18 +332,21 @@ def test_two_executors_and_two_runs_of_one_work_side_by_side(local: LocalExecuto
 
     assert sorted(id for ids in rounds for id in ids) == sorted([f"{run}{at}" for run in "aba" for at in range(4)])
     for id in [f"{run}{at}" for run in "ab" for at in range(4)]:
-        local.acknowledge(id)
+        local.acknowledge(Job(id, "echo", {}))
 
 
 # -- the pieces
 
 
-@pytest.mark.parametrize("id", ["", "a/b", "a b", "../a", "a\n", "x" * 101, "ä"])
-def test_an_id_that_could_not_name_a_file_is_refused(id: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
+@pytest.mark.parametrize("id", ["", "a/b", "a b", "../a", "..", ".hidden", "a\n", "x" * 101, "ä"])
+def test_an_id_that_could_not_name_a_file_is_refused(id: str) -> None:
+    with pytest.raises(ConfigError, match="a job's id names files"):
         Job(id, "echo", {})
-    with pytest.raises(ConfigError):
-        InlineExecutor(tmp_path).acknowledge(id)
+
+
+def test_an_attempt_counts_from_one() -> None:
+    with pytest.raises(ConfigError, match="attempts count from 1"):
+        Job("a", "echo", {}, attempt=0)
 
 
 @pytest.mark.parametrize("timeout", [0.0, -1.0, math.nan, math.inf])
@@ -349,17 +355,20 @@ def test_a_timeout_is_a_positive_number_or_none(timeout: float) -> None:
         Job("a", "echo", {}, timeout=timeout)
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"id": "other", "value": {}}', '{"id": "torn", "value": 3}'])
-def test_a_damaged_spool_file_is_named_and_hides_no_other(tmp_path: Path, damage: str) -> None:
+WRONG = ["{", "[]", '{"id": "other", "attempt": 1, "value": {}}', '{"id": "torn", "attempt": 1, "value": 3}']
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", *(gzip.compress(each.encode()) for each in WRONG)])
+def test_a_damaged_spool_file_is_named_and_hides_no_other(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "spool").mkdir()
     spool.write(tmp_path, "whole", {"value": {"a": 1}})
-    (tmp_path / "spool" / "torn.json").write_text(damage)
-    (tmp_path / "spool" / "late.json.77.tmp").write_text("{")
+    (tmp_path / "spool" / "torn.1.json.gz").write_bytes(damage)
+    (tmp_path / "spool" / "late.1.json.gz.77.tmp").write_text("{")
 
-    with pytest.warns(RuntimeWarning, match=r"torn\.json is damaged"):
+    with pytest.warns(RuntimeWarning, match=r"torn\.1\.json\.gz is damaged"):
         found = list(orphans(tmp_path))
 
-    assert found == [("whole", {"id": "whole", "value": {"a": 1}})]
+    assert [(each.id, each.value) for each in found] == [("whole", {"a": 1})]
 
 
 def test_a_study_without_a_spool_has_no_orphans(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def make(folder: Path, **options: Any) -> LocalExecutor:
 def by_id(executor: Executor, *jobs: Job) -> dict[str, Result]:
     found = {}
     for result in executor.run(jobs):
-        executor.acknowledge(result.job.id)
+        executor.acknowledge(result.job)
         found[result.job.id] = result
     return found
 
@@ -140,7 +140,7 @@ def test_what_a_job_leaves_running_ends_with_it(local: LocalExecutor, tmp_path: 
 
 def test_a_cancelled_job_is_terminated_and_says_so(local: LocalExecutor, tmp_path: Path) -> None:
     results = local.run([Job("first", "echo", {}), Job("long", "sleep", {"pids": str(tmp_path / "pids")})])
-    local.acknowledge(next(results).job.id)
+    local.acknowledge(next(results).job)
     pids(tmp_path / "pids")
     before = local.running()
 
@@ -155,13 +155,13 @@ def test_a_cancelled_job_is_terminated_and_says_so(local: LocalExecutor, tmp_pat
 
 def test_a_closed_iterator_ends_its_own_jobs_and_no_others(local: LocalExecutor, tmp_path: Path) -> None:
     mine = local.run([Job("quick", "echo", {}), Job("mine", "sleep", {"pids": str(tmp_path / "mine")})])
-    local.acknowledge(next(mine).job.id)
+    local.acknowledge(next(mine).job)
     theirs = local.run([Job("start", "echo", {}), Job("theirs", "sleep", {"pids": str(tmp_path / "x"), "seconds": 2})])
-    local.acknowledge(next(theirs).job.id)
+    local.acknowledge(next(theirs).job)
 
     mine.close()  # type: ignore[attr-defined]
     (result,) = theirs
-    local.acknowledge("theirs")
+    local.acknowledge(Job("theirs", "echo", {}))
 
     assert result.error is None
     assert not any(map(alive, pids(tmp_path / "mine")))
@@ -310,7 +310,7 @@ def test_a_killed_caller_leaves_no_process_however_deaf_and_its_results_stay(tmp
     client.wait()
 
     assert until(lambda: not any(map(alive, everyone)) and not session(server))
-    assert [id for id, _ in orphans(tmp_path)] == ["who"]
+    assert [found.id for found in orphans(tmp_path)] == ["who"]
 
 
 def test_a_caller_killed_while_its_server_imports_leaves_no_process(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ COUNTING = """
 with (here / "times").open("a") as file:
     file.write("once\\n")
 for result in executor.run([Job(f"j{at}", "echo", {}) for at in range(3)]):
-    executor.acknowledge(result.job.id)
+    executor.acknowledge(result.job)
     print(result.job.id, result.error)
 """
 

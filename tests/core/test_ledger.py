@@ -154,6 +154,7 @@ def test_a_planned_trial_has_every_field(ledger: Ledger) -> None:
         "result": None,
         "started": None,
         "finished": None,
+        "session": None,
     }
     assert ledger.trial("t2") is None
 

@@ -19,7 +19,7 @@ from novum.executors import spool
 
 PERFORM = "novum.runner.jobs:perform"
 """The work function `(kind, payload, folder) -> value`, as "module:name"; only code can name another one."""
-ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 Perform = Callable[[str, dict[str, Any], Path], dict[str, Any]]
 
@@ -29,7 +29,8 @@ class Job:
     """One piece of work, as it travels to a worker: names and JSON.
 
     `after` holds ids of jobs of the same run that must end well before this one starts. `timeout` is in seconds of
-    wall time, None for no limit.
+    wall time, None for no limit. `attempt` (from 1) names the files of this very attempt, so that a late result never
+    passes for that of the next. `about` is stored beside the result and tells what it is of; it is JSON.
     """
 
     id: str
@@ -37,12 +38,17 @@ class Job:
     payload: dict[str, Any]
     after: tuple[str, ...] = ()
     timeout: float | None = None
+    attempt: int = 1
+    about: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not ID.fullmatch(self.id):
             raise ConfigError(
-                f"a job's id names files, so it is 1 to 100 letters, digits, '_', '.' or '-'; got {self.id!r}."
+                f"a job's id names files, so it is 1 to 100 letters, digits, '_', '.' or '-', and does not "
+                f"begin with a dot; got {self.id[:120]!r}."
             )
+        if self.attempt < 1:
+            raise ConfigError(f"the attempt of job {self.id} is {self.attempt!r}; attempts count from 1.")
         if self.timeout is not None and not (math.isfinite(self.timeout) and self.timeout > 0):
             raise ConfigError(
                 f"the timeout of job {self.id} is {self.timeout!r}; "
@@ -128,11 +134,14 @@ class Executor(ABC):
     def close(self) -> None:
         """End everything that still runs. An executor that was closed can be used again."""
 
-    def acknowledge(self, id: str) -> None:
-        """The caller has stored this job's result: remove its spool file. Harmless where there is none."""
-        if not ID.fullmatch(id):
-            raise ConfigError(f"{id!r} is not a job's id.")
-        spool.remove(self.folder, id)
+    def acknowledge(self, job: Job, *, keep: bool = False) -> None:
+        """The caller has stored this job's result: remove its spool file, or `keep` it among those from which a ledger
+        can be rebuilt. Harmless where there is none.
+        """
+        if keep:
+            spool.keep(self.folder, job.id, job.attempt)
+        else:
+            spool.remove(self.folder, job.id, job.attempt)
 
     def __enter__(self) -> Self:
         return self

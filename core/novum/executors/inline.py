@@ -12,7 +12,7 @@ from typing import Any
 from novum.errors import ConfigError
 from novum.executors import spool
 from novum.executors.base import PERFORM, Executor, Job, Result, cores, resolve
-from novum.executors.outcome import attempt, result
+from novum.executors.outcome import attempt, fields, result
 from novum.executors.waiting import Waiting
 
 
@@ -54,12 +54,12 @@ class InlineExecutor(Executor):
             job = waiting.take()
             if job is None:
                 return
-            spool.remove(self.folder, job.id)
+            spool.remove(self.folder, job.id, job.attempt)
             self._current, slot = job.id, os.environ.get("NOVUM_SLOT")
             os.environ["NOVUM_SLOT"] = "0"
             started = time.monotonic()
             try:
-                attempt(perform, job.id, job.kind, job.payload, self.folder, debug=self._debug)
+                attempt(perform, fields(job), self.folder, debug=self._debug)
             finally:
                 self._current = None
                 if slot is None:

@@ -17,7 +17,7 @@ from novum.errors import StudyError
 from novum.executors import spool
 from novum.executors.base import PERFORM, Executor, Job, Result, cores
 from novum.executors.connection import Connection
-from novum.executors.outcome import result
+from novum.executors.outcome import fields, result
 from novum.executors.waiting import Waiting
 
 TICK = 0.5
@@ -215,11 +215,10 @@ class LocalExecutor(Executor):
                 raise StudyError(f"a job called {job.id} is running already, from another call of run.")
             if self._server is None:
                 raise StudyError("the executor was closed while jobs were waiting; call run again.")
-            spool.remove(self.folder, job.id)
+            spool.remove(self.folder, job.id, job.attempt)
             self._running[job.id] = _Running(job, run, slot)
             run.active.add(job.id)
-            fields = {"id": job.id, "kind": job.kind, "payload": job.payload, "slot": slot, "timeout": job.timeout}
-            self._server.send({"run": fields})
+            self._server.send({"run": fields(job) | {"slot": slot}})
 
     def cancel(self, ids: Collection[str]) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,16 @@ LONGEST = 20_000
 """Characters of a message or of a traceback that are kept, the last ones."""
 
 
-def attempt(perform: Perform, id: str, kind: str, payload: dict[str, Any], folder: Path, *, debug: bool) -> str:
-    """Perform a job and store its value, or what it raised, in the spool.
+def attempt(perform: Perform, job: Mapping[str, Any], folder: Path, *, debug: bool) -> str:
+    """Perform a job, as `fields` gives it, and store its value, or what it raised, in the spool.
 
     Returns the traceback of what it raised, "" where all went well. KeyboardInterrupt is always raised again, and
     with `debug` so is everything else. Raises OSError where the result cannot be written.
     """
     try:
-        value = perform(kind, json.loads(json.dumps(payload)), folder)
+        value = perform(job["kind"], json.loads(json.dumps(job["payload"])), folder)
         if not isinstance(value, dict):
-            raise TypeError(f"a job's value is a dict; {kind!r} returned {type(value).__name__}")
+            raise TypeError(f"a job's value is a dict; {job['kind']!r} returned {type(value).__name__}")
         json.dumps(value)
     except KeyboardInterrupt:
         raise
@@ -35,10 +36,16 @@ def attempt(perform: Perform, id: str, kind: str, payload: dict[str, Any], folde
             raise
         trace = _tail("".join(traceback.format_exception(error)))
         told = {"type": type(error).__name__, "message": _tail(str(error)), "traceback": trace}
-        spool.write(folder, id, {"error": told})
+        spool.write(folder, job["id"], {"error": told}, job["attempt"], job["about"])
         return trace
-    spool.write(folder, id, {"value": value})
+    spool.write(folder, job["id"], {"value": value}, job["attempt"], job["about"])
     return ""
+
+
+def fields(job: Job) -> dict[str, Any]:
+    """A job as JSON, for the process that performs it."""
+    names = ("id", "kind", "payload", "timeout", "attempt", "about")
+    return {name: getattr(job, name) for name in names}
 
 
 def _tail(text: str) -> str:
@@ -51,11 +58,11 @@ def result(job: Job, folder: Path, seconds: float, *, status: int | None, why: s
     `status` is an exit status, a negative signal, or None where the process could not be started; `why` is
     "timeout", "cancelled", "" or the reason why it could not be started.
     """
-    outcome = spool.read(folder, job.id)
-    if outcome is not None and "value" in outcome:
-        return Result(job, outcome["value"], None, lost=False, seconds=seconds)
+    outcome = spool.read(folder, job.id, job.attempt)
+    if outcome is not None and outcome.error is None:
+        return Result(job, outcome.value, None, lost=False, seconds=seconds)
     if outcome is not None:
-        told = outcome["error"]
+        told = outcome.error or {}
         failure = Failure(str(told["type"]), str(told["message"]), str(told["traceback"]))
         return Result(job, None, failure, lost=False, seconds=seconds)
     return Result(job, None, _lost(job, folder, status, why), lost=True, seconds=seconds)

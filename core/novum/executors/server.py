@@ -3,7 +3,7 @@
 `python -m novum.executors.server DESCRIPTOR PARENT`: the descriptor is one end of a socket pair that carries lines
 of JSON. First comes the configuration; the server answers {"ready": …} or {"failed": why}. Then
 
-    {"run": {"id", "kind", "payload", "slot", "timeout"}}  →  {"started": id, "pid": …} … {"done": id, "status": …,
+    {"run": {"id", "kind", "payload", "slot", …}}          →  {"started": id, "pid": …} … {"done": id, "status": …,
                                                               "why": …, "seconds": …}
     {"stop": id, "grace": seconds}                         →  SIGTERM, then SIGKILL to the job's group, then "done";
                                                               {"gone": id} where no such job runs

@@ -44,7 +44,7 @@ def main(
             import torch
 
             torch.set_num_threads(1)
-        sys.stderr.write(attempt(perform, job["id"], job["kind"], job["payload"], folder, debug=False))
+        sys.stderr.write(attempt(perform, job, folder, debug=False))
         status = 0
     except OSError:
         status = CANNOT_STORE

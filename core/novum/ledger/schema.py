@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
 from sqlalchemy.schema import SchemaItem
 
-VERSION = 2
+VERSION = 3
 """The schema that this Novum reads and writes; the newest migration has the same number."""
 
 metadata = MetaData(
@@ -67,7 +67,33 @@ trials = _table(
     Column("result", Text),
     Column("started", Text),
     Column("finished", Text),
+    Column("session", Text),
     label=("key",),
+)
+sessions = _table(
+    "sessions",
+    Column("id", Text, nullable=False, unique=True),
+    Column("about", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text),
+    Column("started", Text, nullable=False),
+    Column("ended", Text),
+    label=("id",),
+)
+beats = _table(
+    "beats",
+    Column("session", Text, ForeignKey("sessions.id"), nullable=False, unique=True),
+    Column("count", Integer, nullable=False),
+    label=("session",),
+)
+files = _table(
+    "files",
+    Column("hash", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("part", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    UniqueConstraint("hash", "name", "part"),
+    label=("hash", "name", "part"),
 )
 scores = _table(
     "scores",
@@ -128,3 +154,8 @@ weights = _table(
     UniqueConstraint("hash", "trial"),
     label=("hash", "trial"),
 )
+
+UNTOLD = (events, beats, files)
+"""Tables whose rows are on no event: the events themselves, the counters by which sessions show that they live, and
+files, which prove themselves by their hash.
+"""

@@ -11,10 +11,11 @@ from sqlalchemy import select
 from novum.ledger import journal, schema
 from novum.ledger.claims import Claims
 from novum.ledger.database import Database
+from novum.ledger.sessions import Sessions
 from novum.ledger.trials import Trials
 
 
-class Ledger(Claims, Trials):
+class Ledger(Claims, Trials, Sessions):
     """The append-only record of one study: `ledger.sqlite` in its folder. Use it as a context manager.
 
     Every change and the event that tells it are one transaction, durable when the method returns. Threads and

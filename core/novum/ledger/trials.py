@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import Connection, RowMapping, select
 
 from novum.arm import canonical
 from novum.errors import StudyError
@@ -50,7 +50,9 @@ class Trials(Records):
                 if trial["key"] not in known:
                     row = {name: trial[name] for name in ("key", "arm", "block", "index", "kind")}
                     row |= {"state": "planned", "attempts": 0, "plan": canonical(trial)}
-                    rows.setdefault(trial["key"], row | {"result": None, "started": None, "finished": None})
+                    rows.setdefault(
+                        trial["key"], row | {"result": None, "started": None, "finished": None, "session": None}
+                    )
             if rows:
                 change = Change(connection)
                 change.insert(schema.trials, list(rows.values()))
@@ -61,7 +63,7 @@ class Trials(Records):
 
         Its fields: key, arm, block, index, kind; state, "planned", "running", "done", "diverged" or "failed";
         attempts, the number started; plan, as it was given; result, None until it is finished; started, the time
-        of the running or last attempt, and finished, both None before.
+        of the running or last attempt, and finished, both None before; session, who ran that attempt, or None.
         """
         return next(iter(self.trials([key])), None)
 
@@ -79,10 +81,11 @@ class Trials(Records):
             rows = list(where_in(connection, query, table, "key", keys))
         return [_trial(row) for row in sorted(rows, key=lambda row: int(row["seq"]))]
 
-    def start(self, key: str) -> int:
+    def start(self, key: str, session: str | None = None) -> int:
         """Begin the next attempt and give its number, from 1; an attempt still running loses its right to finish.
 
-        Raises RegistrationError for a trial that was never planned, StudyError for a finished one.
+        session: who runs it. Raises RegistrationError for a trial that was never planned, StudyError for a finished
+        one.
         """
         with self._database.write() as connection:
             row = self._planned(connection, key)
@@ -90,10 +93,24 @@ class Trials(Records):
                 raise StudyError(
                     f"the trial {key!r} is {row['state']} and is never run twice; read its result instead."
                 )
-            attempt = int(row["attempts"]) + 1
-            change = Change(connection)
-            change.update(schema.trials, row, state="running", attempts=attempt, started=now())
-            change.event("started", {"trial": key, "attempt": attempt})
+            return self._begin(connection, row, session)
+
+    def claim(self, key: str, session: str) -> int | None:
+        """Begin the next attempt of a trial that nobody runs, and give its number; None where another session runs it
+        or it is finished. Of sessions that claim at the same time, one gets it.
+
+        Raises RegistrationError for a trial that was never planned.
+        """
+        with self._database.write() as connection:
+            row = self._planned(connection, key)
+            taken = row["state"] == "running" and row["session"] not in (None, session)
+            return None if taken or row["state"] in FINISHED else self._begin(connection, row, session)
+
+    def _begin(self, connection: Connection, row: RowMapping, session: str | None) -> int:
+        attempt = int(row["attempts"]) + 1
+        change = Change(connection)
+        change.update(schema.trials, row, state="running", attempts=attempt, started=now(), session=session)
+        change.event("started", {"trial": row["key"], "attempt": attempt, "session": session})
         return attempt
 
     def finish(
@@ -133,13 +150,20 @@ class Trials(Records):
             change.event("finished", {"trial": key, "attempt": attempt, "state": state, "splits": sorted(scores)})
         return True
 
-    def release(self, key: str, reason: str) -> bool:
-        """Put a running trial back among the planned, after a crash. False where it is not running."""
-        return bool(self._release(schema.trials.c.key == key, reason))
+    def release(self, key: str, reason: str, attempt: int | None = None) -> bool:
+        """Put a running trial back among the planned, after a crash. False where it is not running.
 
-    def release_running(self, reason: str) -> list[str]:
-        """Put every running trial back among the planned; gives their keys. For the start of the only loop."""
-        return self._release(None, reason)
+        attempt: only if this one is its latest, so that a late session never takes a trial from the next.
+        """
+        which = schema.trials.c.key == key
+        return bool(self._release(which if attempt is None else which & (schema.trials.c.attempts == attempt), reason))
+
+    def release_running(self, reason: str, session: str | None = None) -> list[str]:
+        """Put every running trial back among the planned; gives their keys. For the start of the only loop.
+
+        session: only those of a session that is lost.
+        """
+        return self._release(None if session is None else schema.trials.c.session == session, reason)
 
     def _release(self, which: Any, reason: str) -> list[str]:
         query = select(schema.trials).where(schema.trials.c.state == "running").order_by(schema.trials.c.seq)
