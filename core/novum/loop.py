@@ -16,7 +16,7 @@ from novum.design import design
 from novum.errors import RegistrationError
 from novum.experiment import Experiment
 from novum.lab import Lab, local_code
-from novum.trials import POINTS
+from novum.pieces import POINTS, speed_key
 
 if TYPE_CHECKING:
     from novum.arm import Arm
@@ -265,6 +265,7 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
     speeds = lab.all((name, "preflight", {"plan": arm, "local": local_code(arm["arm"])}) for name, arm in arms.items())
     total, seconds = 0, 0.0
     for name, speed in speeds.items():
+        lab.ledger.record_observation(speed_key(arms[name]), speed)
         sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
         scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
         chain, depth = arms[name], 0

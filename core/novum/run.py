@@ -116,7 +116,7 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
 
     Raises the trial's own error when it breaks; a trial that diverged gives a run that says so.
     """
-    from novum import trials
+    from novum import pieces, trials
     from novum.lab import local_code
 
     written = arm.to_json()
@@ -129,7 +129,7 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
     _check(lab.ledger, [each.key for trial in planned for each in trial.line()])
     for trial in planned:
         if (lab.ledger.trial(trial.key) or {}).get("state") == "done":
-            trials.weights(lab, trial)  # trained again where they were lost or deleted
+            pieces.weights(lab, trial)  # trained again where they were lost or deleted
     if test:
         lab.ledger.open_split(None, "test", keys, f"exploratory table of {keys[0][:12]}")
         trials.score(lab, planned, "test")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -46,19 +49,24 @@ class Study:
         tracker: str = "jsonl",
         listener: Listener | None = None,
         debug: bool = False,
+        timeout: float | None = None,
     ) -> None:
         """folder: default $NOVUM_STUDY, else ./novum-study. executor: "local" (a process per trial) or "inline".
 
         workers: trials at a time; default as many as cores, or GPUs. listener: who hears of progress; default: lines
         on standard error (`novum.lab.Listener()` is silent). debug: errors of inline trials are raised where they
-        happen.
+        happen. timeout: seconds that one trial may take before it is stopped and tried again; default: twenty times
+        what its rehearsal lets expect, and at least ten minutes.
         """
+        if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
+            raise ConfigError(f"timeout: received {timeout!r}; allowed: a positive number of seconds, or None.")
         self.folder = Path(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER).resolve()
         self._executor_name = executor
         self._workers = workers
         self._tracker = tracker
         self._listener = listener if listener is not None else Lines()
         self._debug = debug
+        self._timeout = timeout
         self._executor: Executor | None = None
 
     # ------------------------------------------------------------------------------------------------ doing things
@@ -236,16 +244,22 @@ class Study:
 
     @contextmanager
     def _working(self, *arms: Arm) -> Iterator[Lab]:
-        """The lab, with the folder locked against other processes and interrupted trials back in the plan."""
+        """The lab, with the folder locked against other processes, what an earlier run left taken in, and interrupted
+        trials back in the plan.
+        """
         from novum import trials
         from novum.ledger import Ledger
+        from novum.session import Session
 
         plugins.refuse_within_worker()
         executor = self._start(arms)
         make(self.folder)
-        with locked(self.folder), Ledger.open(self.folder) as ledger:
-            trials.recover(ledger, self.folder)
-            yield Lab(self.folder, ledger, executor, self._listener, self._tracker)
+        with locked(self.folder), interruptible(), Ledger.open(self.folder) as ledger:
+            ledger.verify()  # no verdict ever rests on a damaged record
+            with Session(ledger, self.folder, self._executor_name) as session:
+                lab = Lab(self.folder, ledger, executor, self._listener, self._tracker, session, self._timeout)
+                trials.recover(lab)
+                yield lab
 
     def _start(self, arms: Sequence[Arm]) -> Executor:
         check_names(arms, self._tracker)
@@ -383,3 +397,30 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM (a batch system's, a container's) end the work as Ctrl-C does: workers end, and nothing is lost.
+
+    Only in the main thread, and only where the program itself has no handler.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: the same as Ctrl-C, from the system."""

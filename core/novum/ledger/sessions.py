@@ -43,7 +43,8 @@ class Sessions(Records):
 
     def sessions(self) -> list[dict[str, Any]]:
         """All sessions in order: id, about, state, reason (None: nothing to say), started, ended (None while it
-        works)."""
+        works).
+        """
         rows = self._rows(select(schema.sessions).order_by(schema.sessions.c.seq))
         return [without_seq(row) | {"about": json.loads(row["about"])} for row in rows]
 

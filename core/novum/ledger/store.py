@@ -32,6 +32,11 @@ class Ledger(Claims, Trials, Sessions):
         """
         return cls(Database.open(folder, create=create, read_only=read_only))
 
+    @property
+    def shared(self) -> bool:
+        """Whether other machines may work in it at the same time."""
+        return False
+
     def close(self) -> None:
         """Close the file; further calls raise StudyError."""
         self._database.close()
