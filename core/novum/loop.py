@@ -13,7 +13,7 @@ from novum import streams
 from novum import validate as validation
 from novum.arm import canonical, fingerprint
 from novum.design import design
-from novum.errors import RegistrationError
+from novum.errors import RegistrationError, StudyError
 from novum.experiment import Experiment
 from novum.lab import Lab, local_code
 from novum.pieces import POINTS, speed_key
@@ -109,7 +109,35 @@ def resume(hypothesis: Hypothesis, lab: Lab, pause: int | None = None) -> Verdic
     plan = registered(lab.ledger, known["id"])
     lab.listener.act(3, "experiment", f"The registered plan of {known['id']}: what is trained is not trained again.")
     lab.listener.registered(plan.record)
+    refuse_a_mixture(lab, plan)
     return _decide(lab, plan, experiments.run(lab, plan, pause))
+
+
+def refuse_a_mixture(lab: Lab, plan: Experiment) -> None:
+    """Raise StudyError where an arm's sources, the runner, data, torch or the device changed since registration: pairs
+    of before and after would compare more than the arms.
+    """
+    arms = {
+        f"{side} on {name}": task[side]
+        for name, task in plan.tasks.items()
+        for side in experiments.SIDES
+        if task[side] is not None
+    }
+    code = local_code(*(arm["arm"] for arm in arms.values()))
+    found = lab.one("recheck", {"plans": arms, "local": code}, plan.record["hypothesis"])["differs"]
+    changed = {name: what for name, what in found.items() if what}
+    if not changed:
+        return
+    ended = {row["key"] for row in lab.ledger.trials() if row["state"] in ("done", "diverged", "failed")}
+    anew = [trial for trial in plan.trials() if f"{trial.side} on {trial.task}" in changed]
+    told = "; ".join(f"{name}: {', '.join(what)}" for name, what in changed.items())
+    raise StudyError(
+        f"{plan.record['hypothesis']} cannot go on: since it was registered, this has changed. {told}. Numbers from "
+        f"before and after must not be mixed. These arms would have to run anew: {', '.join(changed)} "
+        f"({sum(trial.key in ended for trial in anew)} of their trials have ended). Put back what changed and give the "
+        "same command, or register the claim anew, as a child with fresh seeds, with --new (in a script: run(claim, "
+        "new=True)). Nothing was run."
+    )
 
 
 def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
