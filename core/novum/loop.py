@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from novum import archive, streams
 from novum import experiment as experiments
-from novum import streams
 from novum import validate as validation
 from novum.arm import canonical, fingerprint
 from novum.design import design
@@ -234,6 +234,7 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
         ready.append((record, {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record}))
         plans.append(plan)
     lab.ledger.register(ready)
+    archive.sync(lab.ledger, lab.folder)
     for plan in plans:
         lab.listener.say(f"Registered as {plan.record['hypothesis']}; the plan's fingerprint is {plan.id}.")
     return plans

@@ -116,7 +116,7 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
 
     Raises the trial's own error when it breaks; a trial that diverged gives a run that says so.
     """
-    from novum import pieces, trials
+    from novum import archive, pieces, trials
     from novum.lab import local_code
 
     written = arm.to_json()
@@ -132,6 +132,7 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
             pieces.weights(lab, trial)  # trained again where they were lost or deleted
     if test:
         lab.ledger.open_split(None, "test", keys, f"exploratory table of {keys[0][:12]}")
+        archive.sync(lab.ledger, lab.folder)
         trials.score(lab, planned, "test")
         _check(lab.ledger, [f"{key}-test" for key in keys])
     order = [metric["name"] for metric in resolved["arms"]["arm"]["metrics"]]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from novum.ledger import Ledger
     from novum.loop import Seen
     from novum.preview import Preview
+    from novum.repair import Repair
     from novum.validate import Verdict
 
 DEFAULT_FOLDER = "novum-study"
@@ -217,11 +218,26 @@ class Study:
             raise StudyError("a data frame needs pandas: pip install 'novum[frames]'; or use study.rows().") from None
         return pd.DataFrame(self.rows())
 
+    def repair(self) -> Repair:
+        """Rebuild a damaged ledger from what of it can be trusted and from the results kept beside it.
+
+        Nothing is changed where nothing is wrong. Raises StudyError where another process works in the study, or where
+        there is nothing to rebuild from.
+        """
+        from novum import repair
+
+        if not self.folder.is_dir():
+            raise StudyError(f"no study at {self.folder}; correct the path.")
+        with locked(self.folder):
+            return repair.repair(self.folder)
+
     @contextmanager
     def reading(self) -> Iterator[Ledger]:
         """The ledger, open to read. Raises StudyError where there is no study."""
+        from novum import archive
         from novum.ledger import Ledger
 
+        archive.refuse_headless(self.folder)
         with Ledger.open(self.folder, create=False, read_only=True) as ledger:
             yield ledger
 
@@ -247,18 +263,26 @@ class Study:
         """The lab, with the folder locked against other processes, what an earlier run left taken in, and interrupted
         trials back in the plan.
         """
-        from novum import trials
+        from novum import archive, trials
         from novum.ledger import Ledger
         from novum.session import Session
 
         plugins.refuse_within_worker()
         executor = self._start(arms)
         make(self.folder)
+        archive.refuse_headless(self.folder)
         with locked(self.folder), interruptible(), Ledger.open(self.folder) as ledger:
             ledger.verify()  # no verdict ever rests on a damaged record
+            lacking = archive.behind(ledger, self.folder)
+            if lacking:
+                raise StudyError(
+                    f"the ledger in {self.folder} has lost its end: {', '.join(lacking)} stand beside it in kept/. "
+                    "Nothing was changed. `novum repair` rebuilds it; or restore a copy of the whole folder."
+                )
             with Session(ledger, self.folder, self._executor_name) as session:
                 lab = Lab(self.folder, ledger, executor, self._listener, self._tracker, session, self._timeout)
                 trials.recover(lab)
+                archive.sync(ledger, self.folder)
                 yield lab
 
     def _start(self, arms: Sequence[Arm]) -> Executor:
