@@ -55,8 +55,8 @@ def refuse_headless(folder: Path) -> None:
     """Raise StudyError where results are kept but the ledger is gone: a new one would not know of them."""
     if not (folder / "ledger.sqlite").exists() and (names(folder) or any(folder.glob("ledger.sqlite.damaged-*"))):
         raise StudyError(
-            f"the ledger of {folder} is gone, and its results are still there; `novum repair` rebuilds it from them, or "
-            "put the file back. Nothing was changed."
+            f"the ledger of {folder} is gone, and its results are still there; `novum repair` rebuilds it from them, "
+            "or put the file back. Nothing was changed."
         )
 
 
@@ -75,7 +75,6 @@ def read(folder: Path, part: str) -> Iterator[tuple[Path, Mapping[str, Any] | No
 
 
 def _name(opening: Mapping[str, Any]) -> str:
-    from novum.arm import fingerprint
 
     return fingerprint({name: opening[name] for name in ("hypothesis", "split", "purpose", "keys")})
 

@@ -210,6 +210,7 @@ def flat(ledger: Ledger) -> list[dict[str, Any]]:
             "units": result.get("units"),
             "seconds": result.get("seconds"),
             "memory_bytes": memory["bytes"] if "bytes" in memory else str(number(memory)),
+            "deviations": "; ".join(result.get("deviations", [])),
         }
         for split, suffix in (("dev", ""), ("test", "-test")):
             metrics = scored[split].get(row["key"] + suffix, {"metrics": {}})["metrics"]

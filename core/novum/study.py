@@ -196,6 +196,13 @@ class Study:
         proposed: Hypothesis | None = plugins.create("proposer", "follow-up", {}).propose(seen)
         return proposed
 
+    def status(self) -> dict[str, Any]:
+        """What the study does now and holds, as plain JSON (see `novum.status.status`). Disturbs nobody who works."""
+        from novum import status
+
+        with self.reading() as ledger:
+            return status.status(ledger, self.folder)
+
     def report(self, hypothesis: str) -> Path:
         """Write the report of a hypothesis, one self-contained HTML file, and return its path."""
         from novum import report
