@@ -53,7 +53,9 @@ def behind(ledger: Ledger, folder: Path) -> list[str]:
 
 def refuse_headless(folder: Path) -> None:
     """Raise StudyError where results are kept but the ledger is gone: a new one would not know of them."""
-    if not (folder / "ledger.sqlite").exists() and (names(folder) or any(folder.glob("ledger.sqlite.damaged-*"))):
+    file = folder / "ledger.sqlite"
+    gone = not file.exists() or file.stat().st_size == 0
+    if gone and (names(folder) or names(folder, "hypotheses") or any(folder.glob("ledger.sqlite.damaged-*"))):
         raise StudyError(
             f"the ledger of {folder} is gone, and its results are still there; `novum repair` rebuilds it from them, "
             "or put the file back. Nothing was changed."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novum import archive, pieces
+from novum.arm import canonical
 from novum.errors import NovumError, StudyError
 from novum.executors import spool
 
@@ -92,27 +94,28 @@ def _fault(folder: Path) -> str | None:
 def _fill(ledger: Ledger, folder: Path, told: Salvage, damaged: Path | None) -> tuple[dict[str, int], tuple[str, ...]]:
     from novum.ledger.salvage import rebuild
 
+    _leave_out_the_torn(told)
     rebuild(ledger, told.rows, {"file": None if damaged is None else damaged.name, "fault": told.fault})
     from_file = {name: len(rows) for name, rows in told.rows.items() if rows}
     unreadable: list[str] = []
     claims = 0
     for path, record in archive.read(folder, "hypotheses"):
         if record is None:
-            unreadable.append(str(path.relative_to(folder)))
+            unreadable.append(_aside(folder, path))
         elif ledger.hypothesis_by_fingerprint(record["hypothesis"]["fingerprint"]) is None:
             claims += _claim(ledger, record)
     results = 0
     for path in sorted((folder / spool.KEPT).glob(f"*{spool.SUFFIX}")):
         found = _quietly(path)
         if found is None:
-            unreadable.append(str(path.relative_to(folder)))
+            unreadable.append(_aside(folder, path))
         else:
             results += _result(ledger, found)
     openings = 0
     known = {row["purpose"] + str(row["hypothesis"]) + row["split"] for row in ledger.openings()}
     for path, record in archive.read(folder, "openings"):
         if record is None:
-            unreadable.append(str(path.relative_to(folder)))
+            unreadable.append(_aside(folder, path))
         elif record["purpose"] + str(record["hypothesis"]) + record["split"] not in known:
             openings += _opening(ledger, record)
     for row in ledger.weights():
@@ -122,6 +125,38 @@ def _fill(ledger: Ledger, folder: Path, told: Salvage, damaged: Path | None) -> 
     kept = {"claims": claims, "results of trials": results, "openings": openings}
     restored |= {f"{name} from kept files": count for name, count in kept.items() if count}
     return restored, tuple(_lost(ledger, told, unreadable))
+
+
+def _leave_out_the_torn(told: Salvage) -> None:
+    """A trial whose scores or whose plan are missing comes back from its kept result, or runs again."""
+    torn = {name.split("/")[1] for name in told.missing if name.startswith("scores/")}
+    for table, column in (("trials", "key"), ("scores", "trial"), ("weights", "trial")):
+        told.rows[table] = [row for row in told.rows.get(table, []) if row[column] not in torn]
+    trials = {row["key"] for row in told.rows["trials"]}
+    for table in ("scores", "weights"):
+        told.rows[table] = [row for row in told.rows[table] if row["trial"] in trials]
+    hypotheses = {row["id"] for row in told.rows.get("hypotheses", [])}
+    for table in ("experiments", "streams", "openings", "verdicts"):
+        told.rows[table] = [row for row in told.rows.get(table, []) if row["hypothesis"] in (None, *hypotheses)]
+    planned = {row["hypothesis"] for row in told.rows["experiments"]}
+    told.rows["hypotheses"] = [row for row in told.rows.get("hypotheses", []) if row["id"] in planned]
+    for table in ("streams", "openings", "verdicts"):
+        told.rows[table] = [row for row in told.rows[table] if row["hypothesis"] in (None, *planned)]
+    known = {row["hypothesis"] for row in told.rows["streams"]}
+    for row in told.rows["hypotheses"]:  # a claim's record tells what it took from its goal's account
+        account = json.loads(row["content"]).get("stream")
+        if account and row["id"] not in known:
+            lists = {name: canonical(list(account[name])) for name in ("finished", "rejections")}
+            told.rows["streams"].append({**account, **lists, "hypothesis": row["id"], "time": row["time"]})
+    for row in told.rows.get("trials", []):
+        if row["state"] == "running":
+            row["state"] = "planned"
+
+
+def _aside(folder: Path, path: Path) -> str:
+    """Put a file that cannot be read out of the way, and name it."""
+    path.replace(path.with_name(f"{path.name}.unreadable"))
+    return str(path.relative_to(folder))
 
 
 def _claim(ledger: Ledger, record: Any) -> bool:

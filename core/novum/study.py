@@ -173,10 +173,14 @@ class Study:
     # ------------------------------------------------------------------------------------------------ reading things
 
     def verdict(self, hypothesis: str, *, recompute: bool = False) -> Verdict:
-        """The recorded verdict of a hypothesis, by id or the beginning of one; or recomputed from the stored rows."""
+        """The recorded verdict of a hypothesis, by id or the beginning of one; or recomputed from the stored rows.
+
+        Raises StudyError where the record is damaged.
+        """
         from novum import loop, validate
 
         with self.reading() as ledger:
+            ledger.verify()
             row = self._known(ledger, hypothesis)
             if recompute:
                 return validate.recompute(ledger, loop.registered(ledger, row["id"]))
@@ -208,6 +212,7 @@ class Study:
         from novum import report
 
         with self.reading() as ledger:
+            ledger.verify()
             return report.write(ledger, self.folder, self._known(ledger, hypothesis)["id"])
 
     def rows(self) -> list[dict[str, Any]]:
@@ -315,23 +320,31 @@ class Study:
 
     def registered(self, hypothesis: Hypothesis) -> bool:
         """Whether this very claim stands in the study's ledger."""
-        if not (self.folder / "ledger.sqlite").exists():
+        if not self._begun():
             return False
         with self.reading() as ledger:
             return ledger.hypothesis_by_fingerprint(hypothesis.fingerprint) is not None
 
+    def _begun(self) -> bool:
+        from novum import archive
+
+        archive.refuse_headless(self.folder)
+        return (self.folder / "ledger.sqlite").exists()
+
     def _recorded(self, hypothesis: Hypothesis) -> Verdict | None:
         from novum.validate import Verdict
 
-        if not (self.folder / "ledger.sqlite").exists():
+        if not self._begun():
             return None
         with self.reading() as ledger:
             known = ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
             text = None if known is None else ledger.verdict(known["id"])
+            if text is not None:
+                ledger.verify()
         return None if text is None else Verdict(text)
 
     def _revised(self, hypothesis: Hypothesis) -> Hypothesis:
-        if not (self.folder / "ledger.sqlite").exists():
+        if not self._begun():
             return hypothesis
         with self.reading() as ledger:
             while (known := ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)) is not None:

@@ -144,7 +144,7 @@ def test_the_settings_that_make_commits_durable_are_really_set(study: Path) -> N
     assert found == {
         "journal_mode": "wal",
         "synchronous": 2,  # FULL
-        "busy_timeout": 10_000,
+        "busy_timeout": 60_000,
         "foreign_keys": 1,
         "application_id": APPLICATION,
         "user_version": schema.VERSION,
@@ -343,7 +343,7 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     file.write_text("a diary, not a database\n" * 100)
 
     for read_only in (False, True):
-        with pytest.raises(StudyError, match=r"ledger\.sqlite is not a SQLite database; move it away"):
+        with pytest.raises(StudyError, match=r"ledger\.sqlite is not a SQLite database: .* `novum repair` rebuilds"):
             Ledger.open(tmp_path, read_only=read_only)
 
     assert file.read_text() == "a diary, not a database\n" * 100

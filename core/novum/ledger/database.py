@@ -6,6 +6,7 @@ reads and then writes fails at once, whatever its busy timeout, when another pro
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import time
@@ -18,18 +19,22 @@ from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
-from novum.errors import StudyError
+from novum.errors import DiskFullError, StudyError
 from novum.ledger import place, schema
 from novum.ledger.upgrade import upgrade
 
 FILE = "ledger.sqlite"
 APPLICATION = 0x4E6F7675
 """SQLite's application_id of a ledger: "Novu"."""
-BUSY_SECONDS = 10.0
+BUSY_SECONDS = 60.0
+"""SQLite's waiting writers poll and are not served in order: with 32 at once on two cores, 10 s were too few."""
+NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_IOERR_TRUNCATE", "SQLITE_IOERR_SHMSIZE")
+"""What a full disk, or a limit on the size of files, comes out as."""
 
 _ADVICE = {
-    "SQLITE_NOTADB": "is not a SQLite database; move it away, or name another folder",
-    "SQLITE_CORRUPT": "is damaged; copy the whole folder first, then restore a whole copy of the file",
+    "SQLITE_NOTADB": "is not a SQLite database: it is another file or a damaged one; `novum repair` rebuilds a "
+    "study's ledger; else move it away, or name another folder",
+    "SQLITE_CORRUPT": "is damaged; copy the whole folder first, then `novum repair` rebuilds it, or restore a copy",
     "SQLITE_FULL": "cannot grow: the disk is full; nothing was half-written; free some space and run the same again",
     "SQLITE_IOERR": "cannot be read or written (a full or failing disk, or a limit on the size of files); nothing was "
     "half-written; check the disk and run the same again",
@@ -235,7 +240,8 @@ def _explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _explain(path, error) or error from error
     except OSError as error:
-        raise StudyError(f"the ledger {path} cannot be written ({error}); check its folder and the disk.") from error
+        kind = DiskFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StudyError
+        raise kind(f"the ledger {path} cannot be written ({error}); check its folder and the disk.") from error
 
 
 def _explain(path: Path, error: sqlite3.Error) -> StudyError | None:
@@ -244,5 +250,6 @@ def _explain(path: Path, error: sqlite3.Error) -> StudyError | None:
         name = "SQLITE_CORRUPT"
     for prefix, advice in _ADVICE.items():
         if name.startswith(prefix):
-            return StudyError(f"the ledger {path} {advice}. (SQLite: {error})")
+            kind = DiskFullError if name in NO_ROOM else StudyError
+            return kind(f"the ledger {path} {advice}. (SQLite: {error})")
     return None
