@@ -1,4 +1,4 @@
-"""What a study holds and does now, read from its ledger by anyone at any time; nothing of it is changed or held back."""
+"""What a study holds and does now, read from its ledger by anyone at any time. Nothing is changed or held back."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def status(ledger: Ledger, folder: Path) -> dict[str, Any]:
     sessions = [_session(row) for row in ledger.sessions()]
     kept = [row for row in ledger.weights() if row["state"] == "kept"]
     goals = list(dict.fromkeys(row["goal"] for row in ledger.streams()))
-    alive = [each for each in sessions if each["state"] in ("working", "paused")]
+    alive = [each for each in sessions if each["alive"]]
     return {
         "study": str(folder),
         "state": _state(sessions),
@@ -49,10 +49,12 @@ def status(ledger: Ledger, folder: Path) -> dict[str, Any]:
 
 def _session(row: Mapping[str, Any]) -> dict[str, Any]:
     """A session as it really is: one that vanished had nobody to write so."""
-    vanished = row["state"] in ("working", "paused") and gone(row["about"])
+    alive = row["state"] in ("working", "paused") and not gone(row["about"])
+    vanished = row["state"] == "working" and not alive
     about = {name: row["about"][name] for name in ("host", "pid", "executor")}
     state = "killed" if vanished or row["state"] == "lost" else row["state"]
-    return {"id": row["id"], "state": state, "reason": row["reason"], "started": row["started"], **about}
+    told = {name: row[name] for name in ("id", "reason", "started")}
+    return {**told, "state": state, "alive": alive, **about}
 
 
 def _state(sessions: list[dict[str, Any]]) -> str:

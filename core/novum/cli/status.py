@@ -29,7 +29,7 @@ EVERY = 1.0
 """Seconds between two looks with --watch."""
 SENTENCES = {
     "working": "working",
-    "paused": "paused",
+    "paused": "paused; the same command goes on from here",
     "interrupted": "interrupted; the same command goes on from here",
     "killed": "its process was killed; nothing is lost, and the same command goes on from here",
     "failed": "it stopped with an error; the same command goes on from here",
@@ -57,19 +57,23 @@ def status(
         return
     if watch and console.is_terminal:
         with Live(_page(found), console=console, refresh_per_second=4) as live:
-            while found["state"] in ("working", "paused"):
+            while _works(found):
                 time.sleep(EVERY)
                 found = opened.status()
                 live.update(_page(found))
         return
     console.print(_page(found))
-    while watch and found["state"] in ("working", "paused"):
+    while watch and _works(found):
         time.sleep(EVERY)
         last, found = found, opened.status()
         if {name: found[name] for name in ("state", "trials", "hypotheses")} != {
             name: last[name] for name in ("state", "trials", "hypotheses")
         }:
             console.print(_page(found))
+
+
+def _works(found: dict[str, Any]) -> bool:
+    return any(each["alive"] for each in found["sessions"])
 
 
 def _page(found: dict[str, Any]) -> RenderableType:
@@ -107,9 +111,10 @@ def _page(found: dict[str, Any]) -> RenderableType:
 
 
 def _doing(found: dict[str, Any]) -> str:
-    told = [SENTENCES[found["state"]]]
+    alive = any(each["alive"] for each in found["sessions"])
+    told = ["paused; it goes on by itself" if alive and found["state"] == "paused" else SENTENCES[found["state"]]]
     for each in found["sessions"]:
-        if each["state"] in ("working", "paused"):
+        if each["alive"]:
             told.append(f"pid {each['pid']} on {escape(each['host'])}, executor {escape(each['executor'])}")
         if each["reason"] and each["state"] in ("paused", "failed"):
             told.append(escape(each["reason"]))
