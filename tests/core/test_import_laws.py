@@ -34,7 +34,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "rich": ("novum.cli",),
     "pandas": ("novum.study",),
     "scipy": ("novum.stats",),
-    "safetensors": ("novum.runner.artifacts",),
+    "safetensors": ("novum.runner.artifacts", "novum.runner.checkpoint"),
     "tensorboard": ("novum.trackers.tensorboard",),
     "pydantic": ("novum.config", "novum.recipe", "novum.claimfile"),
     "novum.cli": ("novum.cli",),
