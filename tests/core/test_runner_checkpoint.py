@@ -455,6 +455,22 @@ def test_two_attempts_that_write_beside_each_other_overwrite_nothing(tmp_path: P
 
 # ------------------------------------------------------------------------------------------------------------ packing
 
+DTYPES = (
+    "float64",
+    "float32",
+    "float16",
+    "bfloat16",
+    "complex64",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+)
 FLOATS = st.floats(allow_nan=False)
 PLAIN = st.none() | st.booleans() | st.integers() | FLOATS | st.text() | st.binary()
 STATES = st.recursive(
@@ -474,25 +490,7 @@ def test_a_state_comes_back_as_it_was(state: Any) -> None:
     assert repr(again(state)) == repr(state)
 
 
-@pytest.mark.parametrize(
-    "dtype",
-    [
-        "float64",
-        "float32",
-        "float16",
-        "bfloat16",
-        "complex64",
-        "int64",
-        "int32",
-        "int16",
-        "int8",
-        "uint64",
-        "uint32",
-        "uint16",
-        "uint8",
-        "bool",
-    ],
-)
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_tensors_of_every_type_and_shape_are_written_as_the_library_reads_them(tmp_path: Path, dtype: str) -> None:
     from safetensors.torch import load_file
 

@@ -191,7 +191,7 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
             )
 
         trainer = shelf.resume(make)
-        if micro > 1:
+        if micro > 1:  # nothing else asks for it
             shelf.tell(f"micro-batches of 1/{micro} after running out of memory")
         for point in trainer.curve:  # the tracker started anew
             tracker.point(dump_point(point))

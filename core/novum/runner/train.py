@@ -95,7 +95,10 @@ class Trainer:
         micro: int = 1,
         shelf: Shelf | None = None,
     ) -> None:
-
+        if type(micro) is not int or micro < 1:
+            raise ValueError(
+                f"micro is {micro!r}; give the whole number of pieces, at least 1, that a batch is cut into."
+            )
         self.parts = parts
         self.seed = seed
         self.units = units
