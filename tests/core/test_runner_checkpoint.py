@@ -208,6 +208,32 @@ def test_an_optimisers_state_of_another_type_than_its_parameters_comes_back_as_i
     assert (state["momentum"].dtype, state["last"]) == (torch.float64, (12, "step"))
 
 
+DOCS: dict[str, Any] = {"data": "stdlib-docs", "classes": ["typing", "http", "xml"]}
+SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
+    ("text-classification", DOCS, "bag", {}),
+    ("text-classification", DOCS, "transformer", {"layers": 1, "width": 16, "heads": 2, "max_length": 16}),
+    ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "model", "sizes"), SHIPPED, ids=lambda each: each if isinstance(each, str) else ""
+)
+def test_the_models_that_come_with_novum_resume_exactly(
+    killed: Any, tmp_path: Path, task: str, options: dict[str, Any], model: str, sizes: dict[str, Any]
+) -> None:
+    arm = novum.arm(novum.task(task, **options), novum.model(model, **sizes), budget="96 samples", batch_size=16)
+    given = job(arm, points=2)
+    whole = train(given | {"checkpoint_every": None}, tmp_path / "whole")
+
+    for at in (2, 4, 6):
+        killed(given, tmp_path / str(at), at)
+        again = train(given, tmp_path / str(at))
+
+        assert numbers(again) == numbers(whole)
+        assert again["resumed"] == [16 * (at - 1)]
+
+
 def test_curve_points_of_before_the_kill_stand_in_the_trackers_file_once(
     payload: Make, killed: Any, tmp_path: Path
 ) -> None:

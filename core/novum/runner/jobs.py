@@ -292,10 +292,7 @@ def dump_point(point: Point) -> dict[str, Any]:
 
 
 def dump_scores(scores: Scores) -> dict[str, Any]:
-    """Scores for JSON. Raises StudyError when the columns differ in length."""
-    lengths = {name: len(column) for name, column in scores.units.items()}
-    if len(set(lengths.values())) > 1:
-        raise StudyError(f"an evaluator gave columns of different lengths: {lengths}.")
+    """Scores for JSON."""
     return {
         "metrics": {name: dump_number(value) for name, value in scores.metrics.items()},
         "tables": {

@@ -22,8 +22,9 @@ def scores(given: Any, metrics: tuple[Metric, ...], evaluator: str) -> Scores:
     Columns of units hold numbers, strings (an id, a class) and Undefined; in a column that is named like one of the
     evaluator's metrics, strings have no place.
 
-    Raises TypeError for a value of a wrong type, and ValueError for a metric that is missing or a number that no float
-    can hold: neither is a NovumError, for it is the evaluator that is broken, not what a person wrote.
+    Raises TypeError for a value of a wrong type, and ValueError for a metric that is missing, a number that no float
+    can hold or columns of different lengths. Neither is a NovumError: it is the evaluator that is broken, not what a
+    person wrote.
     """
     if not isinstance(given, Scores):
         raise TypeError(f"the evaluator {evaluator!r} returned {_shown(given)}; its `score` must return novum.Scores.")
@@ -33,6 +34,11 @@ def scores(given: Any, metrics: tuple[Metric, ...], evaluator: str) -> Scores:
         raise ValueError(
             f"the evaluator {evaluator!r} declares the metric {missing[0]!r}, but its scores have only "
             f"{', '.join(map(repr, given.metrics)) or 'none'}; give each, as novum.Undefined where it has no value."
+        )
+    lengths = {name: len(column) for name, column in given.units.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"the evaluator {evaluator!r} gave columns of different lengths, {lengths}; a row is one unit."
         )
     return Scores(
         units={
