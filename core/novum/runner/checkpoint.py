@@ -40,6 +40,8 @@ SHARE = 0.1
 """Most of the time that writing may take; where a checkpoint takes long, the next one is put off."""
 RESERVE = 500_000_000
 """Bytes that stay free on the disk, or 5 % of it where that is less."""
+LONGEST = 300
+"""Characters of a reason that a sentence repeats."""
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -269,4 +271,5 @@ def _reason(error: BaseException) -> str:
     """In words, without the random names of files that would make each failure another one."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
