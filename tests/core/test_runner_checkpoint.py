@@ -142,6 +142,29 @@ def test_writing_checkpoints_changes_no_number(payload: Make, tmp_path: Path) ->
     assert (with_all["resumed"], with_all["deviations"]) == ([], [])
 
 
+def test_a_source_that_draws_when_it_is_asked_for_its_state_changes_no_number(
+    toy: Any, payload: Make, killed: Any, tmp_path: Path
+) -> None:
+    class Drawing(Examples):
+        def state_dict(self) -> dict[str, Any] | None:
+            random.random(), np.random.random(), torch.rand(3)
+            return super().state_dict()
+
+    class Task(toy.Blobs):  # type: ignore[misc]
+        def source(self, split: Any, seed: Any, recipe: Any) -> Source:
+            x, y = self.data(split)
+            return Drawing(x, y, [f"{split}-{row}" for row in range(len(y))], seed=seed, batch_size=recipe.batch_size)
+
+    given = payload(task=Task)
+    whole = train(given | {"checkpoint_every": None}, tmp_path / "whole")
+    killed(given, tmp_path, 7)
+
+    again = train(given, tmp_path)
+
+    assert again["resumed"] == [60]
+    assert numbers(again) == numbers(whole)
+
+
 def test_each_prefix_and_every_buffer_and_a_draw_from_each_generator_comes_back(
     toy: Any, payload: Make, killed: Any, tmp_path: Path
 ) -> None:
