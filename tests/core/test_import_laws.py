@@ -35,7 +35,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "pandas": ("novum.study",),
     "pyarrow": ("novum.export",),
     "scipy": ("novum.stats",),
-    "safetensors": ("novum.runner.artifacts",),
+    "safetensors": ("novum.runner.artifacts", "novum.runner.checkpoint"),
     "tensorboard": ("novum.trackers.tensorboard",),
     "pydantic": ("novum.config", "novum.recipe", "novum.claimfile"),
     "novum.cli": ("novum.cli",),
