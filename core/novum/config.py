@@ -37,7 +37,7 @@ def shown(value: object, most: int = LONGEST) -> str:
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits has no decimal text
-        text = f"a {type(value).__name__} too large to show"
+        text = f"<{type(value).__name__}, too large to show>"
     return plain(text, most)
 
 
@@ -56,7 +56,7 @@ def flaw(text: str, allowed: str = "") -> str | None:
         return None
     for place, each in enumerate(text, 1):
         if each not in allowed and (unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS):
-            return f"the control character U+{ord(each):04X} at character {place}"
+            return f"the unprintable character U+{ord(each):04X} at character {place}"
     return None
 
 

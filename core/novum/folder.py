@@ -62,6 +62,8 @@ def make(folder: Path) -> None:
     """
     from novum.ledger import place
 
+    if folder.exists() and not folder.is_dir():
+        raise StudyFolderError(f"the study's folder {str(folder)!r} is a file, no folder; {_CHOOSE}.")
     place.local(folder)
     place.spacious(folder)
     made: list[Path] = []

@@ -22,6 +22,7 @@ MAX_BYTES = 1_000_000
 DEEPEST = 32
 """Levels of tables and lists within each other; a claim needs about six."""
 MOST_VALUES = 20_000
+MOST_TOKENS = 10 * MOST_VALUES
 LONGEST_KEY = 200
 LONGEST_TEXT = 10_000
 WHOLE = 2**63
@@ -91,15 +92,10 @@ def _place(content: bytes, offset: int) -> str:
 
 
 def _loads(text: str) -> dict[str, Any]:
-    """Parse TOML; ValueError says why not.
-
-    The parser recurses, and takes time quadratic in the length of a dotted key, so depth is looked at first.
-    """
-    deep = _too_deep(text)
-    if deep is not None:
-        raise ValueError(
-            f"line {deep} lies more than {DEEPEST} levels deep, more than a claim may; write flatter tables"
-        )
+    """Parse TOML; ValueError says why not."""
+    reason = _too_much(text)
+    if reason is not None:
+        raise ValueError(reason)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
@@ -108,20 +104,24 @@ def _loads(text: str) -> dict[str, Any]:
         raise ValueError("it holds a number of thousands of digits") from None
 
 
-def _too_deep(text: str) -> int | None:
-    """The line at which brackets or dotted keys go deeper than DEEPEST, else None; linear in the text.
+def _too_much(text: str) -> str | None:
+    """Why a text is not given to the parser, else None. Linear in the text.
 
-    Looks no further than the first text that does not end: the parser will stop there.
+    The parser recurses, and takes time quadratic in the length of a dotted key. This looks no further than the first
+    text between quotes that does not end, where the parser will stop as well.
     """
     depth = chain = 0
-    for token in _TOKEN.finditer(text):
+    for count, token in enumerate(_TOKEN.finditer(text)):
         kind = token.lastgroup
         if kind == "broken":
             return None
         depth = max(0, depth + (kind == "open") - (kind == "close"))
         chain = chain + 1 if kind == "dot" else chain if kind in ("word", "text") else 0
         if max(depth, chain) > DEEPEST:
-            return text.count("\n", 0, token.start()) + 1
+            line = text.count("\n", 0, token.start()) + 1
+            return f"line {line} lies more than {DEEPEST} levels deep; a claim has flatter tables"
+        if count > MOST_TOKENS:
+            return f"it has more than {MOST_TOKENS} words and signs, many more than a claim; put data into a file"
     return None
 
 

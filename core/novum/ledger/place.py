@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -76,9 +77,11 @@ def local(folder: Path) -> None:
 def room(folder: Path) -> int:
     """Free bytes for this user on the disk that holds `folder`, which need not be there; 0 where it takes no files.
 
-    Raises OSError where the system does not say.
+    sys.maxsize where the system does not say.
     """
-    disk = os.statvfs(_there(folder))
+    disk = _disk(folder)
+    if disk is None:
+        return sys.maxsize
     return 0 if disk.f_files and not disk.f_favail else disk.f_bavail * disk.f_frsize
 
 
@@ -87,20 +90,28 @@ def spacious(folder: Path) -> None:
 
     That is RESERVE, or RESERVE_SHARE of a small disk; and never less than FIRST for a new study.
     """
-    try:
-        disk = os.statvfs(_there(folder))
-        free = room(folder)
-    except OSError:  # what else is wrong with the folder is told by who makes it
+    disk = _disk(folder)
+    if disk is None or disk.f_flag & os.ST_RDONLY:  # that it cannot be written is told by who tries
         return
     need = min(RESERVE, int(RESERVE_SHARE * disk.f_blocks * disk.f_frsize))
     if not (folder / "ledger.sqlite").exists():
         need = max(need, FIRST)
+    free = room(folder)
     if free < need:
         raise StudyError(
             f"the disk of the study's folder {folder} is full: {free:_} bytes are free, and a study needs {need:_}; "
             "free some space and run the same again, or choose a folder on another disk with --study, $NOVUM_STUDY or "
             "Study(folder). Nothing was changed."
         )
+
+
+def _disk(folder: Path) -> os.statvfs_result | None:
+    """Sizes of the disk that holds `folder` or the nearest above it that is there; None where it has none."""
+    try:
+        found = os.statvfs(next(each for each in (folder, *folder.parents) if each.exists()))
+    except (OSError, StopIteration):
+        return None
+    return found if found.f_blocks else None
 
 
 def make(folder: Path) -> list[Path]:
@@ -127,11 +138,6 @@ def unmake(folders: Sequence[Path]) -> None:
     for each in reversed(folders):
         with suppress(OSError):
             each.rmdir()
-
-
-def _there(folder: Path) -> Path:
-    """`folder`, or the nearest above it that is there."""
-    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def file_system(folder: Path) -> str | None:
