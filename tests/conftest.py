@@ -21,6 +21,7 @@ SKIPS = (
     "NOVUM_DATA",  # the folder of real data sets is not there
     "root may write anywhere",
     "looks at processes through Linux's /proc",
+    "mounting needs a namespace",
 )
 """Why a test may be skipped: its reason holds one of these. Any other skip is a failure."""
 

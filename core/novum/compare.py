@@ -139,9 +139,10 @@ class _Comparison:
         from novum import validate
         from novum.evidence import evidence
         from novum.experiment import check_registered
+        from novum.folder import make
         from novum.ledger import Ledger
         from novum.loop import registered
-        from novum.study import locked, make
+        from novum.study import locked
 
         make(study.folder)
         with locked(study.folder), Ledger.open(study.folder) as ledger:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from novum import plugins
 from novum.arm import Arm
 from novum.errors import ConfigError, StudyError
+from novum.folder import chosen, make
 from novum.hypothesize import Hypothesis
 from novum.lab import Lab, Lines, Listener, local_code
 from novum.recipe import Recipe
@@ -61,7 +62,7 @@ class Study:
         """
         if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
             raise ConfigError(f"timeout: received {timeout!r}; allowed: a positive number of seconds, or None.")
-        self.folder = Path(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER).resolve()
+        self.folder = chosen(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER)
         self._executor_name = executor
         self._workers = workers
         self._tracker = tracker
@@ -396,26 +397,6 @@ def preload(arms: Sequence[Arm]) -> list[str]:
         for module in plugins.load(part.kind, part.name).imports
     }
     return list(found)
-
-
-def make(folder: Path) -> None:
-    """Make a study's folder. Raises StudyError when it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StudyFolderError(
-            f"the study's folder {str(folder)!r} cannot be written ({error.strerror}); choose another with --study, "
-            "$NOVUM_STUDY or Study(folder)."
-        ) from None
-
-
-class StudyFolderError(StudyError):
-    """The study's folder cannot be used: what the person chose is wrong, so the exit code is that of bad input."""
-
-    exit_code = 2
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from novum.cli.preview import print_preview
 from novum.cli.terminal import Curve, Terminal, rows_table, show
 from novum.cli.terminal import console as make_console
 from novum.cli.verdict import print_verdict
+from novum.config import LONGEST, shown
 from novum.errors import ConfigError, DataError, closest
 from novum.lab import Listener
 from novum.recipe import Recipe
@@ -351,7 +352,7 @@ def _any_model(plugins: Any, task: Any) -> str:
 
 def parse_arm(words: list[str]) -> Arm:
     """An arm from KEY=VALUE words. Raises ConfigError for a word that is no such pair, or an unknown key."""
-    from novum.claimfile import put, value_of
+    from novum.toml import put, sound, value_of
 
     parts: dict[str, dict[str, Any]] = {"task": {}, "model": {}, "evaluator": {}, "recipe": {}}
     for word in words:
@@ -359,7 +360,7 @@ def parse_arm(words: list[str]) -> Arm:
         kind, dot, _ = key.partition(".")
         if not equals:
             raise ConfigError(
-                f"{word!r}: write KEY=VALUE, such as task=gym, task.env=CartPole-v1 or budget='6 epochs'."
+                f"{shown(word)}: write KEY=VALUE, such as task=gym, task.env=CartPole-v1 or budget='6 epochs'."
             )
         if dot and kind in parts:
             put(parts, word)
@@ -369,12 +370,19 @@ def parse_arm(words: list[str]) -> Arm:
             parts["recipe"][key] = value_of(value)
         else:
             allowed = ["task", "model", "evaluator", *Recipe.model_fields]
-            raise ConfigError(f"{word!r}: unknown key {key!r}; {closest(key, allowed)} (or task.OPTION, model.OPTION).")
-    for kind in ("task", "model"):
-        if "plugin" not in parts[kind]:
+            near = closest(key[:LONGEST], allowed)
+            raise ConfigError(f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION).")
+    sound(parts, "the words of the arm")
+    for kind in ("task", "model", "evaluator"):
+        named = parts[kind].get("plugin", "")
+        if not isinstance(named, str):
+            raise ConfigError(f"{kind}.plugin: received {shown(named)}; give a plugin's name: {kind}=NAME.")
+        if not named and kind != "evaluator":
             raise ConfigError(f"no {kind} is named; add {kind}=NAME (`novum plugins list --kind {kind}` shows them).")
-    if parts["evaluator"] and "plugin" not in parts["evaluator"]:
-        raise ConfigError(f"evaluator options {parts['evaluator']!r}, but no evaluator is named; add evaluator=NAME.")
+    if parts["evaluator"] and not parts["evaluator"].get("plugin"):
+        raise ConfigError(
+            f"evaluator options {shown(parts['evaluator'])}, but no evaluator is named; add evaluator=NAME."
+        )
     return Arm.from_json({**parts, "evaluator": parts["evaluator"] or None, "start_from": None})
 
 

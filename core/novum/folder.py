@@ -1,0 +1,79 @@
+"""A study's folder: which one is meant, and whether a study can work in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from novum.config import flaw, plain, shown
+from novum.errors import StudyError
+
+LONGEST = 3500
+"""Bytes of a folder's path; what is written in it has longer ones, and the system takes 4096."""
+_CHOOSE = "choose another with --study, $NOVUM_STUDY or Study(folder)"
+
+
+class StudyFolderError(StudyError):
+    """The study's folder cannot be used: what the person chose is wrong, so the exit code is that of bad input."""
+
+    exit_code = 2
+
+
+def chosen(folder: str | Path) -> Path:
+    """The absolute path of the folder that a person named, "~" and ".." followed; touches nothing.
+
+    Raises StudyFolderError where no study can ever be there, or where the name is a link to what is not there: a
+    folder made at its other end is seldom what was meant.
+    """
+    text = str(folder)
+    bad = flaw(text)
+    if bad is not None:
+        raise StudyFolderError(f"the study's folder {shown(text)} has {bad} in its name; {_CHOOSE}.")
+    try:
+        path = Path(text).expanduser()
+        if path.is_symlink() and not path.exists():
+            raise StudyFolderError(
+                f"the study's folder {str(path)!r} is a link to {str(path.readlink())!r}, which is not there; make "
+                f"that folder, remove the link, or {_CHOOSE}."
+            )
+        path = path.resolve()
+        path.exists()  # raises for a name that is too long, or a folder on the way that this user may not enter
+    except OSError as error:
+        raise StudyFolderError(
+            f"the study's folder {plain(text, 300)!r} cannot be used ({error.strerror}); {_CHOOSE}."
+        ) from None
+    except RuntimeError:  # nobody's home, or links that lead in a circle
+        raise StudyFolderError(
+            f"the study's folder {plain(text, 300)!r} leads nowhere: its '~' names no user's home, or its links lead "
+            f"in a circle; {_CHOOSE}."
+        ) from None
+    if len(os.fsencode(path)) > LONGEST:
+        raise StudyFolderError(
+            f"the study's folder {shown(str(path))} has a path of more than {LONGEST} bytes; {_CHOOSE}."
+        )
+    return path
+
+
+def make(folder: Path) -> None:
+    """Make a study's folder, or make sure that it can be worked in; a refusal leaves nothing behind.
+
+    Raises StudyFolderError when it cannot be written, StudyError on a network file system and where the disk has
+    less room than a study needs (`novum.ledger.place`).
+    """
+    from novum.ledger import place
+
+    if folder.exists() and not folder.is_dir():
+        raise StudyFolderError(f"the study's folder {str(folder)!r} is a file, no folder; {_CHOOSE}.")
+    place.local(folder)
+    place.spacious(folder)
+    made: list[Path] = []
+    try:
+        made = place.make(folder)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        place.unmake(made)
+        raise StudyFolderError(
+            f"the study's folder {str(folder)!r} cannot be written ({error.strerror}); {_CHOOSE}."
+        ) from None
