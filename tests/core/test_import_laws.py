@@ -75,6 +75,7 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.executors.ray": ("numpy", "torch"),
     "novum.executors.ray_cluster": ("numpy", "torch"),
     "novum.executors.ray_worker": ("numpy", "torch"),
+    "novum.executors.scratch": ("novum.errors", "numpy", "torch", "ray"),
     "novum.executors.spool": ("numpy", "torch"),
     "novum.runner": ("novum.trials", "novum.experiment", "novum.validate", "novum.hypothesize"),
     "novum": (*PLUGINS, "pickle", "cloudpickle", "dill", "joblib", "timm", "transformers", "gymnasium", "sklearn"),

@@ -78,7 +78,7 @@ def _check(folder: Path, name: str) -> None:
     path = PurePosixPath(name)
     plain = bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts
     deep = 3 if name.startswith("weights/") else 2
-    if not plain or path.as_posix() != name or path.parts[0] not in TOPS or len(path.parts) < deep:
+    if not plain or path.as_posix() != name or len(path.parts) < deep or path.parts[0] not in TOPS:
         raise StudyError(
             f"a worker sent a file called {name[:200]!r}; allowed are plain paths below {', '.join(TOPS)}. Nothing of "
             "it was written. Look at the machines of the cluster: this is not what Novum sends."

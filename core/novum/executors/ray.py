@@ -19,7 +19,7 @@ from novum.errors import ConfigError, StudyError
 from novum.executors import parcels, ray_worker, spool
 from novum.executors.base import PERFORM, Executor, Failure, Job, Result
 from novum.executors.outcome import CANNOT_STORE, fields, result
-from novum.executors.ray_cluster import Cluster, require
+from novum.executors.ray_cluster import Cluster, loss, require
 from novum.executors.waiting import Waiting
 
 TICK = 0.5
@@ -95,6 +95,7 @@ class RayExecutor(Executor):
         self._light, self._grace, self._direct = light, grace, direct
         self._lock = threading.RLock()
         self._cluster: Cluster | None = None
+        self._finalizer: weakref.finalize[[], RayExecutor] | None = None
         self._nonce = {"file": "", "text": ""}
         self._sent = False
         self._tasks: dict[str, _Task] = {}
@@ -110,6 +111,7 @@ class RayExecutor(Executor):
                 for name in ("spool", "logs", "leases"):
                     (self.folder / name).mkdir(parents=True, exist_ok=True)
                 self._cluster = Cluster(self._address, self._workers)
+                self._finalizer = weakref.finalize(self, self._cluster.leave)
                 import ray
 
                 self._function = ray.remote(num_returns="streaming", max_retries=0)(ray_worker.work)
@@ -125,13 +127,17 @@ class RayExecutor(Executor):
 
     def close(self) -> None:
         for run in list(self._runs):
+            told = list(run.inbox)
             self._abandon(run)
+            run.inbox = deque(told)  # not what only ended by this
         with self._lock:
             cluster, self._cluster, self._function, self._sent = self._cluster, None, None, False
             self._tasks.clear()
             self._weights.clear()
         if cluster is not None:
             (self.folder / self._nonce["file"]).unlink(missing_ok=True)
+            if self._finalizer is not None:
+                self._finalizer.detach()
             cluster.leave()
 
     def clear(self) -> None:
@@ -257,7 +263,7 @@ class RayExecutor(Executor):
         except ray.exceptions.RayTaskError as error:  # our own code, or none: what a job raises comes in a parcel
             self._refuse(task, f"cannot run Novum's jobs: {str(error)[-2000:]}\nInstall the same novum on every node")
         except ray.exceptions.RayError as error:
-            self._end(task, {"lost": {"type": "Lost", "message": self._why(task, error)}})
+            self._end(task, {"lost": {"type": "Lost", "message": loss(task.job.id, task.node, error, self.folder)}})
         else:
             if "outcome" not in head:
                 task.node, task.began = head["node"], time.monotonic()
@@ -277,23 +283,6 @@ class RayExecutor(Executor):
         self._forget(task)
         where = f"node {task.node}" if task.node else "a node"
         raise StudyError(f"{where} of the Ray cluster {why}, or take it out of the cluster, and run again.")
-
-    def _why(self, task: _Task, error: Exception) -> str:
-        """Why a job is lost, with its node where that is known."""
-        import ray
-
-        where = f" on node {task.node}" if task.node else ""
-        if isinstance(error, ray.exceptions.OutOfMemoryError):
-            what = f"job {task.job.id} was ended{where}: the node ran out of memory"
-        elif isinstance(error, ray.exceptions.NodeDiedError):
-            what = f"the node of job {task.job.id} died or cannot be reached{where and f' ({task.node})'}"
-        elif isinstance(error, ray.exceptions.WorkerCrashedError):
-            what = f"the Ray worker of job {task.job.id} died{where}"
-        else:
-            what = f"job {task.job.id} was lost{where}"
-        log = self.folder / "logs" / f"{task.job.id}.log"
-        kept = f"Its output is in {log}." if log.exists() else "Nothing of its output could be had."
-        return f"{what} ({type(error).__name__}: {' '.join(str(error).split())[:500]}). {kept}"
 
     def _end(
         self,
@@ -374,7 +363,7 @@ class RayExecutor(Executor):
         A second interrupt does not wait for the grace to pass.
         """
         run.waiting.drop()
-        if not run.active:
+        if not run.active or sys.is_finalizing():  # at the caller's end, the connection's own end stops them
             return
         try:
             self._wait_out(run, self._grace + HASTE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 from novum.errors import ConfigError, StudyError
 from novum.executors.base import cores
+from novum.executors.scratch import Scratch
 
 STORE = 100_000_000
 """Bytes of shared memory for the objects of an own cluster; what is more goes to the disk."""
@@ -40,7 +40,7 @@ class _Held:
     """The connection that was made here. Ray knows one for each process, so all executors of a process share it."""
 
     own: bool
-    home: Path | None
+    home: Scratch | None
     users: int = 1
     printing: Any = None
 
@@ -76,7 +76,8 @@ class Cluster:
             else:
                 _held[:] = [_connect(address, workers)]
             self.own = any(held.own for held in _held)
-            self.home = _held[0].home if _held else None
+            home = _held[0].home if _held else None
+            self.home = None if home is None else home.folder
             self._mine = list(_held)
 
     def leave(self) -> None:
@@ -109,19 +110,20 @@ def _connect(address: str, workers: int | None) -> _Held:
     held = _Held(own=address == "local", home=None)
     options: dict[str, Any] = {}
     if held.own:
-        held.home = Path(tempfile.mkdtemp(prefix="nvm-ray-", dir=_short()))
+        held.home = Scratch("nvm-ray-", _short())
         options = {
             "num_cpus": max(cores(), workers or 0),
             "include_dashboard": False,
             "object_store_memory": STORE,
-            "_temp_dir": str(held.home),
+            "_temp_dir": str(held.home.folder),
         }
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **options)
     except BaseException as error:
         with suppress(Exception):
             ray.shutdown()
-        _sweep(held)
+        if held.home is not None:
+            held.home.end()
         if not isinstance(error, Exception):
             raise
         what = "a Ray cluster could not be started here" if held.own else f"no Ray cluster answers at {address!r}"
@@ -146,18 +148,32 @@ def _disconnect(held: _Held) -> None:
         from ray._private import worker
 
         worker.print_to_stdstream = held.printing
-    _sweep(held)
-
-
-def _sweep(held: _Held) -> None:
     if held.home is not None:
-        shutil.rmtree(held.home, ignore_errors=True)
+        held.home.end()
 
 
-def _short() -> str | None:
-    """A folder for temporary files whose name is short; None for the system's own."""
-    usual = tempfile.gettempdir()
-    return "/tmp" if len(usual) > LONGEST_FOLDER and os.access("/tmp", os.W_OK) else usual  # noqa: S108 - made by mkdtemp
+def loss(id: str, node: str, error: Exception, folder: Path) -> str:
+    """Why a job of the study in `folder` is lost, with its node where that is known ("" where it is not)."""
+    import ray
+
+    where = f" on node {node}" if node else ""
+    if isinstance(error, ray.exceptions.OutOfMemoryError):
+        what = f"job {id} was ended{where}, which ran out of memory"
+    elif isinstance(error, ray.exceptions.NodeDiedError):
+        what = f"the node of job {id} died or cannot be reached{where and f' ({node})'}"
+    elif isinstance(error, ray.exceptions.WorkerCrashedError):
+        what = f"the Ray worker of job {id} died{where}"
+    else:
+        what = f"job {id} was lost{where}"
+    log = folder / "logs" / f"{id}.log"
+    kept = f"Its output is in {log}." if log.exists() else "Nothing of its output could be had."
+    return f"{what} ({type(error).__name__}: {' '.join(str(error).split())[:500]}). {kept}"
+
+
+def _short() -> Path:
+    """A folder for temporary files whose name is short."""
+    usual, short = tempfile.gettempdir(), "/tmp"  # noqa: S108 - mkdtemp makes a private folder there
+    return Path(short if len(usual) > LONGEST_FOLDER and os.access(short, os.W_OK) else usual)
 
 
 @contextmanager

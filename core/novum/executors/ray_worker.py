@@ -7,7 +7,6 @@ parcels (see `novum.executors.parcels`): bytes and JSON.
 from __future__ import annotations
 
 import errno
-import fcntl
 import functools
 import importlib.metadata
 import json
@@ -18,16 +17,17 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from novum import plugins
 from novum.errors import StudyError
 from novum.executors import parcels
 from novum.executors.base import Job, Result
 from novum.executors.local import LocalExecutor
+from novum.executors.scratch import Scratch
 
 IDLE = 60.0
 """Seconds after which a server without a job ends: Ray may keep its worker for long."""
@@ -145,7 +145,7 @@ class _Warm:
 
     key: str
     local: LocalExecutor
-    scratch: _Scratch | None
+    scratch: Scratch | None
     timer: threading.Timer | None = None
 
     def rest(self) -> None:
@@ -193,7 +193,8 @@ def _warmed(told: Mapping[str, Any], shared: bool) -> _Warm:
 
 def _start(key: str, told: Mapping[str, Any], shared: bool) -> _Warm:
     given = told["executor"]
-    scratch = None if shared else _Scratch(given["scratch"])
+    home = given["scratch"] if given["scratch"] and Path(given["scratch"]).is_dir() else tempfile.gettempdir()
+    scratch = None if shared else Scratch(SCRATCH, Path(home))
     folder = Path(told["folder"]) if scratch is None else scratch.folder
     local = LocalExecutor(
         folder,
@@ -224,36 +225,3 @@ def _cool(warm: _Warm) -> None:
             return
         _warm.remove(warm)
     warm.end()
-
-
-class _Scratch:
-    """A private folder on this node. A lock that its owner's death frees tells others when it may be swept away."""
-
-    def __init__(self, home: str | None) -> None:
-        root = Path(home) if home is not None and Path(home).is_dir() else Path(tempfile.gettempdir())
-        _sweep(root)
-        self.folder = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=root))
-        new = self.folder / "lock.new"
-        self._lock = new.open("w")
-        fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        new.rename(self.folder / "lock")  # only now can a sweep see it
-
-    def end(self) -> None:
-        self._lock.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _sweep(root: Path) -> None:
-    """Remove what killed workers of this person left on this node."""
-    for path in root.glob(f"{SCRATCH}*/lock"):
-        with suppress(OSError), path.open("r+") as file:
-            if _free(file):
-                shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def _free(file: TextIO) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
