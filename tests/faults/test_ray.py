@@ -1,0 +1,151 @@
+"""A node of a Ray cluster is lost while a study runs on it: the study ends at the verdict of an undisturbed one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import novum
+import pytest
+from novum.lab import Listener
+
+PATIENCE = 120.0
+"""Seconds until the test gives up waiting; how long anything takes is no test's business."""
+TOY = Path(__file__).parents[1] / "toy.py"
+HOLDING = """
+
+class Held(Blobs):
+    \"\"\"The first worker that begins to train while a file `hold` lies beside this one says where, and stays.\"\"\"
+
+    def source(self, split, seed, recipe):
+        import os, time
+        from pathlib import Path
+
+        here = Path(__file__).parent
+        if split is Split.TRAIN:
+            try:
+                (here / "hold").rename(here / "holding")
+            except FileNotFoundError:
+                return super().source(split, seed, recipe)
+            (here / "part").write_text(os.environ["RAY_RAYLET_PID"])
+            (here / "part").rename(here / "raylet")
+            time.sleep(300)
+        return super().source(split, seed, recipe)
+"""
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through Linux's /proc")
+
+
+class Holds(Listener):
+    """Has the first worker stay that begins a trial; what comes before any trial is left alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def planned(self, total: int, done: int, workers: int) -> None:
+        if not (self._folder / "holding").exists():
+            (self._folder / "hold").touch()
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head that runs no jobs, and two nodes that run one each, as processes of this machine."""
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own, while it starts and ends
+        from ray.cluster_utils import Cluster
+
+        options = {"object_store_memory": 80_000_000, "include_dashboard": False}
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **options})
+        made.nodes = [made.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
+    monkeypatch.setenv("RAY_ADDRESS", made.address)
+    try:
+        yield made
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            made.shutdown()
+
+
+def measured(text: str) -> Any:
+    """A verdict without what a clock or a memory gauge measured."""
+    record = json.loads(text)
+    for part in [record, *record["tasks"].values(), *(task["new_data"] or {} for task in record["tasks"].values())]:
+        part.pop("cost", None)
+        part.pop("saved", None)
+    return record
+
+
+def rows(folder: Path) -> list[tuple[Any, ...]]:
+    """What the study holds of its trials, as far as a clock has no part in it."""
+    found = novum.Study(folder).rows()
+    return sorted((row["trial"], row["state"], row.get("dev.accuracy"), row.get("test.accuracy")) for row in found)
+
+
+def script(folder: Path) -> ModuleType:
+    path = folder / "held.py"
+    path.write_text(TOY.read_text() + HOLDING)
+    spec = importlib.util.spec_from_file_location("novum_tests_held", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def raylet(node: Any) -> int:
+    """The process id of a simulated node's own process."""
+    return int(node.all_processes["raylet"][0].process.pid)
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["in the folder", "by sending files"])
+def test_a_node_lost_in_mid_trial_costs_time_and_nothing_else(
+    tmp_path: Path, cluster: Any, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from novum.executors.ray import RayExecutor
+
+    if not direct:
+        monkeypatch.setattr(
+            RayExecutor.__init__, "__kwdefaults__", RayExecutor.__init__.__kwdefaults__ | {"direct": False}
+        )
+    held = script(tmp_path)
+    arm = novum.arm(novum.task(held.Held, size=60, noise=0.4), novum.model(held.Linear, spread=0.0, dropout=0.5))
+    blind = arm.but(model=arm.model.but(blind=True))
+    claim = novum.Hypothesis("seeing helps", control=blind, treatment=arm, max_seeds=3, minimum_effect=0.02)
+    with novum.Study(tmp_path / "calm", executor="inline", listener=Listener()) as study:
+        calm = study.run(claim).text
+    lost: list[str] = []
+
+    def lose() -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / "raylet").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        pid = int((tmp_path / "raylet").read_text())
+        (node,) = [each for each in cluster.worker_nodes if raylet(each) == pid]
+        cluster.remove_node(node, allow_graceful=False)
+        lost.append(node.unique_id)
+
+    killer = threading.Thread(target=lose)
+    killer.start()
+    with novum.Study(tmp_path / "stormy", executor="ray", listener=Holds(tmp_path)) as study:
+        stormy = study.run(claim).text
+    killer.join()
+
+    assert len(lost) == 1
+    assert measured(stormy) == measured(calm)
+    assert rows(tmp_path / "stormy") == rows(tmp_path / "calm")
+    with novum.Study(tmp_path / "stormy").reading() as ledger:
+        ledger.verify()
+        attempts = sorted(row["attempts"] for row in ledger.trials() if row["kind"] == "train")
+        held_weights = {row["hash"] for row in ledger.weights() if row["state"] == "kept"}
+    assert attempts == [1] * (len(attempts) - 1) + [2]
+    assert held_weights <= {path.name for path in (tmp_path / "stormy" / "weights").iterdir()}
+    assert list((tmp_path / "stormy" / "spool").glob("*.json.gz")) == []
