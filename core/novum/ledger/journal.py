@@ -11,7 +11,6 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, insert, select, update
@@ -19,10 +18,15 @@ from sqlalchemy import Connection, Row, Table, insert, select, update
 from novum.arm import canonical
 from novum.errors import StudyError
 from novum.ledger import schema
+from novum.ledger.database import TOLD
 from novum.ledger.schema import events
 
 GENESIS = "0" * 64
 """What the first event has for the hash of the one before it."""
+
+
+ROWS = 200
+"""Rows held in memory at once while a ledger is checked: each may hold a large block."""
 
 
 def sha256(text: str) -> str:
@@ -76,22 +80,24 @@ class Change:
         values = {"time": now(), "kind": kind, "payload": text, "previous": previous}
         values["hash"] = sha256(f"{previous}|{kind}|{text}")
         self._connection.execute(insert(events).values(values))
+        self._connection.info[TOLD] = values["hash"]
         self._rows = {}
 
 
-def audit(connection: Connection, path: Path) -> None:
+def audit(connection: Connection, path: str) -> None:
     """Check every event against the one before it, and every row against its last event.
 
     Raises StudyError naming the first bad event, or the first row that differs from what was recorded.
     """
     known: dict[str, tuple[str, int]] = {}
     previous, seq = GENESIS, 0
+    connection = connection.execution_options(yield_per=ROWS)
     for row in connection.execute(select(events).order_by(events.c.seq)):
         fault = _broken(row, previous)
         if fault:
             raise StudyError(
                 f"the ledger {path} was edited or damaged: event {row.seq} ({row.kind}, {row.time}) {fault}; nothing "
-                f"after event {seq} can be trusted. Restore a copy of the file from before."
+                f"after event {seq} can be trusted. Restore a copy from before."
             )
         previous, seq = row.hash, row.seq
         known |= {name: (digest, seq) for name, digest in json.loads(row.payload)["rows"].items()}
@@ -111,7 +117,7 @@ def _broken(row: Row[Any], previous: str) -> str | None:
     return None
 
 
-def _check(path: Path, known: dict[str, tuple[str, int]], name: str, row: Row[Any]) -> None:
+def _check(path: str, known: dict[str, tuple[str, int]], name: str, row: Row[Any]) -> None:
     if name not in known:
         raise _differs(path, name, "was added by no event")
     digest, at = known.pop(name)
@@ -123,10 +129,8 @@ def _check(path: Path, known: dict[str, tuple[str, int]], name: str, row: Row[An
         raise _differs(path, name, f"is not what event {at} recorded")
 
 
-def _differs(path: Path, name: str, what: str) -> StudyError:
-    return StudyError(
-        f"the ledger {path} was edited or damaged: the row {name} {what}. Restore a copy of the file from before."
-    )
+def _differs(path: str, name: str, what: str) -> StudyError:
+    return StudyError(f"the ledger {path} was edited or damaged: the row {name} {what}. Restore a copy from before.")
 
 
 def _name(table: Table, row: Mapping[Any, Any]) -> str:
