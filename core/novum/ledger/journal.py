@@ -92,19 +92,21 @@ def audit(connection: Connection, path: str) -> None:
     known: dict[str, tuple[str, int]] = {}
     previous, seq = GENESIS, 0
     connection = connection.execution_options(yield_per=ROWS)
-    for row in connection.execute(select(events).order_by(events.c.seq)):
-        fault = _broken(row, previous)
-        if fault:
-            raise StudyError(
-                f"the ledger {path} was edited or damaged: event {row.seq} ({row.kind}, {row.time}) {fault}; nothing "
-                f"after event {seq} can be trusted. Restore a copy from before."
-            )
-        previous, seq = row.hash, row.seq
-        known |= {name: (digest, seq) for name, digest in json.loads(row.payload)["rows"].items()}
+    with connection.execute(select(events).order_by(events.c.seq)) as rows:
+        for row in rows:
+            fault = _broken(row, previous)
+            if fault:
+                raise StudyError(
+                    f"the ledger {path} was edited or damaged: event {row.seq} ({row.kind}, {row.time}) {fault}; "
+                    f"nothing after event {seq} can be trusted. Restore a copy from before."
+                )
+            previous, seq = row.hash, row.seq
+            known |= {name: (digest, seq) for name, digest in json.loads(row.payload)["rows"].items()}
     for table in schema.metadata.sorted_tables:
         if table not in schema.UNTOLD:
-            for row in connection.execute(select(table).order_by(table.c.seq)):
-                _check(path, known, _name(table, row._mapping), row)
+            with connection.execute(select(table).order_by(table.c.seq)) as rows:
+                for row in rows:
+                    _check(path, known, _name(table, row._mapping), row)
     for name, (_, at) in known.items():
         raise _differs(path, name, f"is missing, though event {at} recorded it")
 

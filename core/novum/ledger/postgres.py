@@ -24,8 +24,8 @@ from novum.ledger.database import TOLD, Database, DisconnectedError, Kind, T
 from novum.ledger.upgrade import upgrade
 
 CONNECT_SECONDS = 10
-LOCK_SECONDS = 60
-"""How long a write waits for the others', and how long one that says nothing may hold them up."""
+LOCK_SECONDS = 60.0
+"""How long a write waits for those of others. The server ends one that says nothing for half as long."""
 PATIENCE_SECONDS = 60.0
 """How long a method waits for a server that went away."""
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -48,7 +48,7 @@ _ADVICE = {
     "42501": "is not open to this user; have its owner grant the rights, or make the schema with CREATE SCHEMA … "
     "AUTHORIZATION",
     "25006": "is not writable: the server or the transaction is read-only; open the study on the primary server",
-    "55P03": f"was locked by another session for more than {LOCK_SECONDS} s; end that session or wait for it",
+    "55P03": "was locked by another session for more than {seconds:g} s; end that session or wait for it",
     "57014": "took longer than the server allows a statement; raise its statement_timeout for this user",
     "53": "has no room on its server (disk or memory); nothing was half-written; free some and run the same again",
     "58": "cannot be read or written by its server; nothing was half-written; have the server's disk checked",
@@ -127,12 +127,16 @@ class PostgresDatabase(Database):
                 connected = True
                 connection.info.pop(TOLD, None)
                 if kind == "write":
-                    connection.execute(_LOCK, {"key": self._key})
+                    times = {"wait": f"{1000 * LOCK_SECONDS:.0f}ms", "idle": f"{500 * LOCK_SECONDS:.0f}ms"}
+                    connection.execute(_LOCK, {"key": self._key} | times)
                 yield connection
                 told = connection.info.get(TOLD)
         except DBAPIError as error:
             if connected and not _is_lost(error):
-                raise self._explain(error) or error from error
+                explained = self._explain(error)
+                if explained is None:
+                    raise
+                raise explained from error
             # With `told`, it broke during the commit, which may have arrived all the same.
             if told is None or not self.persist(lambda: self._stands(told)):
                 raise self._lost(error, connected) from None  # the original may hold what nobody should see
@@ -174,7 +178,8 @@ class PostgresDatabase(Database):
     def _upgrade(self) -> None:
         with self.write() as connection:
             if self._version(connection) != schema.VERSION:  # again, now that nobody else can write
-                connection.exec_driver_sql(f'CREATE SCHEMA IF NOT EXISTS "{self._where.study}"')
+                if not connection.scalar(_SCHEMA, {"study": self._where.study}):  # IF NOT EXISTS would need more rights
+                    connection.exec_driver_sql(f'CREATE SCHEMA "{self._where.study}"')
                 upgrade(connection)
 
     def _version(self, connection: Connection) -> int:
@@ -216,7 +221,8 @@ class PostgresDatabase(Database):
 
     def _explain(self, error: DBAPIError) -> StudyError | None:
         state = _state(error)
-        for prefix, advice in _ADVICE.items():
+        for prefix, each in _ADVICE.items():
+            advice = each.format(seconds=LOCK_SECONDS)
             if state.startswith(prefix):
                 return StudyError(
                     f"the ledger {self.path} {advice}. (PostgreSQL: {self._where.redact(str(error.orig))})"
@@ -225,10 +231,10 @@ class PostgresDatabase(Database):
 
 
 _LOCK = text(
-    f"SELECT set_config('lock_timeout', '{LOCK_SECONDS}s', true), "
-    f"set_config('idle_in_transaction_session_timeout', '{LOCK_SECONDS // 2}s', true), "
-    "pg_advisory_xact_lock(:key)"
+    "SELECT set_config('lock_timeout', :wait, true), "
+    "set_config('idle_in_transaction_session_timeout', :idle, true), pg_advisory_xact_lock(:key)"
 )
+_SCHEMA = text("SELECT count(*) FROM pg_namespace WHERE nspname = :study")
 _NAMES = text(
     "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
     "WHERE n.nspname = :study AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
