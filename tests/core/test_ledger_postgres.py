@@ -337,6 +337,26 @@ def test_a_connection_that_breaks_within_a_write_leaves_no_trace_and_the_write_i
     ledger.verify()
 
 
+def test_a_study_is_made_although_the_connection_breaks_while_it_is_made(
+    postgres: Server, open_ledger: Callable[..., Ledger], monkeypatch: pytest.MonkeyPatch, quick: None
+) -> None:
+    real, tries = module.upgrade, [0]
+
+    def broken(connection: Any) -> None:
+        tries[0] += 1
+        real(connection)
+        if tries[0] == 1:
+            postgres.restart("immediate")
+
+    monkeypatch.setattr(module, "upgrade", broken)
+
+    ledger = open_ledger()
+
+    assert tries == [2]
+    fill(ledger)
+    ledger.verify()
+
+
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_server_that_restarts_between_calls_is_not_noticed(postgres: Server, ledger: Ledger, mode: str) -> None:
     fill(ledger)

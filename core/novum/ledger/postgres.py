@@ -65,6 +65,7 @@ class PostgresDatabase(Database):
         super().__init__(folder, where.shown, read_only=read_only)
         self._where = where
         self._closed = False
+        self._reached = False
         self._engine = _engine(where)
         self._reading = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._writing = self._engine.execution_options(isolation_level="READ COMMITTED", postgresql_readonly=False)
@@ -76,11 +77,20 @@ class PostgresDatabase(Database):
     def open(cls, folder: Path, url: str, *, create: bool, read_only: bool) -> PostgresDatabase:
         """Open the study that `url` names, made or upgraded where that is needed and allowed.
 
-        Tries once, so that a wrong url is told at once. Raises ConfigError and StudyError.
+        Tries to connect once, so that a wrong url is told at once. Raises ConfigError and StudyError.
         """
         database = cls(folder, address.parse(url), read_only=read_only)
-        try:
+
+        def settle() -> None:
             database._settle(create=create and not read_only)
+
+        try:
+            try:
+                settle()
+            except DisconnectedError:
+                if not database._reached:
+                    raise
+                database.persist(settle)
         except BaseException:
             database.close()
             raise
@@ -124,7 +134,7 @@ class PostgresDatabase(Database):
         connected, told = False, None
         try:
             with (self._reading if kind == "read" else self._writing).connect() as connection, connection.begin():
-                connected = True
+                connected = self._reached = True
                 connection.info.pop(TOLD, None)
                 if kind == "write":
                     times = {"wait": f"{1000 * LOCK_SECONDS:.0f}ms", "idle": f"{500 * LOCK_SECONDS:.0f}ms"}
