@@ -58,6 +58,10 @@ class StudyError(NovumError):
     exit_code: ClassVar[int] = 3
 
 
+class DiskFullError(StudyError):
+    """There is no room for what has to be written. Nothing was half-written; the study waits, or goes on later."""
+
+
 class RegistrationError(StudyError):
     """A plan was never registered, or was edited after it was."""
 
@@ -76,6 +80,7 @@ KINDS: dict[str, type[NovumError]] = {
         MismatchError,
         PluginError,
         StudyError,
+        DiskFullError,
         RegistrationError,
         SplitClosed,
     )

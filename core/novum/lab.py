@@ -14,6 +14,7 @@ from novum.errors import KINDS, NovumError, PluginError, StudyError
 if TYPE_CHECKING:
     from novum.executors import Executor, Failure
     from novum.ledger import Ledger
+    from novum.session import Session
 
 
 class Listener:
@@ -98,6 +99,21 @@ class Lab:
     executor: Executor
     listener: Listener = field(default_factory=Listener)
     tracker: str = "jsonl"
+    session: Session | None = None
+    timeout: float | None = None
+    """Seconds that one trial may take; None: far more than the rehearsal lets expect."""
+
+    def pause(self, why: str) -> None:
+        """The work has to wait, for room on the disk."""
+        self.listener.say(f"paused: {why}")
+        if self.session is not None:
+            self.session.pause(why)
+
+    def unpause(self) -> None:
+        """The work goes on."""
+        self.listener.say("There is room again: the study goes on.")
+        if self.session is not None:
+            self.session.unpause()
 
     def one(self, kind: str, payload: Mapping[str, Any], name: str) -> dict[str, Any]:
         """Do one job and return its value; raises its error as its own type (see `reraise`)."""

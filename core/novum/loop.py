@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from novum import archive, streams
 from novum import experiment as experiments
-from novum import streams
 from novum import validate as validation
 from novum.arm import canonical, fingerprint
 from novum.design import design
-from novum.errors import RegistrationError
+from novum.errors import RegistrationError, StudyError
 from novum.experiment import Experiment
 from novum.lab import Lab, local_code
-from novum.trials import POINTS
+from novum.pieces import POINTS, speed_key
 
 if TYPE_CHECKING:
     from novum.arm import Arm
@@ -109,7 +109,35 @@ def resume(hypothesis: Hypothesis, lab: Lab, pause: int | None = None) -> Verdic
     plan = registered(lab.ledger, known["id"])
     lab.listener.act(3, "experiment", f"The registered plan of {known['id']}: what is trained is not trained again.")
     lab.listener.registered(plan.record)
+    refuse_a_mixture(lab, plan)
     return _decide(lab, plan, experiments.run(lab, plan, pause))
+
+
+def refuse_a_mixture(lab: Lab, plan: Experiment) -> None:
+    """Raise StudyError where an arm's sources, the runner, data, torch or the device changed since registration: pairs
+    of before and after would compare more than the arms.
+    """
+    arms = {
+        f"{side} on {name}": task[side]
+        for name, task in plan.tasks.items()
+        for side in experiments.SIDES
+        if task[side] is not None
+    }
+    code = local_code(*(arm["arm"] for arm in arms.values()))
+    found = lab.one("recheck", {"plans": arms, "local": code}, plan.record["hypothesis"])["differs"]
+    changed = {name: what for name, what in found.items() if what}
+    if not changed:
+        return
+    ended = {row["key"] for row in lab.ledger.trials() if row["state"] in ("done", "diverged", "failed")}
+    anew = [trial for trial in plan.trials() if f"{trial.side} on {trial.task}" in changed]
+    told = "; ".join(f"{name}: {', '.join(what)}" for name, what in changed.items())
+    raise StudyError(
+        f"{plan.record['hypothesis']} cannot go on: since it was registered, this has changed. {told}. Numbers from "
+        f"before and after must not be mixed. These arms would have to run anew: {', '.join(changed)} "
+        f"({sum(trial.key in ended for trial in anew)} of their trials have ended). Put back what changed and give the "
+        "same command, or register the claim anew, as a child with fresh seeds, with --new (in a script: run(claim, "
+        "new=True)). Nothing was run."
+    )
 
 
 def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
@@ -206,6 +234,7 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
         ready.append((record, {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record}))
         plans.append(plan)
     lab.ledger.register(ready)
+    archive.sync(lab.ledger, lab.folder)
     for plan in plans:
         lab.listener.say(f"Registered as {plan.record['hypothesis']}; the plan's fingerprint is {plan.id}.")
     return plans
@@ -265,6 +294,7 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
     speeds = lab.all((name, "preflight", {"plan": arm, "local": local_code(arm["arm"])}) for name, arm in arms.items())
     total, seconds = 0, 0.0
     for name, speed in speeds.items():
+        lab.ledger.record_observation(speed_key(arms[name]), speed)
         sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
         scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
         chain, depth = arms[name], 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from novum.ledger import Ledger
     from novum.loop import Seen
     from novum.preview import Preview
+    from novum.repair import Repair
     from novum.validate import Verdict
 
 DEFAULT_FOLDER = "novum-study"
@@ -46,19 +50,24 @@ class Study:
         tracker: str = "jsonl",
         listener: Listener | None = None,
         debug: bool = False,
+        timeout: float | None = None,
     ) -> None:
         """folder: default $NOVUM_STUDY, else ./novum-study. executor: "local" (a process per trial) or "inline".
 
         workers: trials at a time; default as many as cores, or GPUs. listener: who hears of progress; default: lines
         on standard error (`novum.lab.Listener()` is silent). debug: errors of inline trials are raised where they
-        happen.
+        happen. timeout: seconds that one trial may take before it is stopped and tried again; default: twenty times
+        what its rehearsal lets expect, and at least ten minutes.
         """
+        if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
+            raise ConfigError(f"timeout: received {timeout!r}; allowed: a positive number of seconds, or None.")
         self.folder = Path(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER).resolve()
         self._executor_name = executor
         self._workers = workers
         self._tracker = tracker
         self._listener = listener if listener is not None else Lines()
         self._debug = debug
+        self._timeout = timeout
         self._executor: Executor | None = None
 
     # ------------------------------------------------------------------------------------------------ doing things
@@ -187,6 +196,13 @@ class Study:
         proposed: Hypothesis | None = plugins.create("proposer", "follow-up", {}).propose(seen)
         return proposed
 
+    def status(self) -> dict[str, Any]:
+        """What the study does now and holds, as plain JSON (see `novum.status.status`). Disturbs nobody who works."""
+        from novum import status
+
+        with self.reading() as ledger:
+            return status.status(ledger, self.folder)
+
     def report(self, hypothesis: str) -> Path:
         """Write the report of a hypothesis, one self-contained HTML file, and return its path."""
         from novum import report
@@ -209,11 +225,26 @@ class Study:
             raise StudyError("a data frame needs pandas: pip install 'novum[frames]'; or use study.rows().") from None
         return pd.DataFrame(self.rows())
 
+    def repair(self) -> Repair:
+        """Rebuild a damaged ledger from what of it can be trusted and from the results kept beside it.
+
+        Nothing is changed where nothing is wrong. Raises StudyError where another process works in the study, or where
+        there is nothing to rebuild from.
+        """
+        from novum import repair
+
+        if not self.folder.is_dir():
+            raise StudyError(f"no study at {self.folder}; correct the path.")
+        with locked(self.folder):
+            return repair.repair(self.folder)
+
     @contextmanager
     def reading(self) -> Iterator[Ledger]:
         """The ledger, open to read. Raises StudyError where there is no study."""
+        from novum import archive
         from novum.ledger import Ledger
 
+        archive.refuse_headless(self.folder)
         with Ledger.open(self.folder, create=False, read_only=True) as ledger:
             yield ledger
 
@@ -236,16 +267,30 @@ class Study:
 
     @contextmanager
     def _working(self, *arms: Arm) -> Iterator[Lab]:
-        """The lab, with the folder locked against other processes and interrupted trials back in the plan."""
-        from novum import trials
+        """The lab, with the folder locked against other processes, what an earlier run left taken in, and interrupted
+        trials back in the plan.
+        """
+        from novum import archive, trials
         from novum.ledger import Ledger
+        from novum.session import Session
 
         plugins.refuse_within_worker()
         executor = self._start(arms)
         make(self.folder)
-        with locked(self.folder), Ledger.open(self.folder) as ledger:
-            trials.recover(ledger, self.folder)
-            yield Lab(self.folder, ledger, executor, self._listener, self._tracker)
+        archive.refuse_headless(self.folder)
+        with locked(self.folder), interruptible(), Ledger.open(self.folder) as ledger:
+            ledger.verify()  # no verdict ever rests on a damaged record
+            lacking = archive.behind(ledger, self.folder)
+            if lacking:
+                raise StudyError(
+                    f"the ledger in {self.folder} has lost its end: {', '.join(lacking)} stand beside it in kept/. "
+                    "Nothing was changed. `novum repair` rebuilds it; or restore a copy of the whole folder."
+                )
+            with Session(ledger, self.folder, self._executor_name) as session:
+                lab = Lab(self.folder, ledger, executor, self._listener, self._tracker, session, self._timeout)
+                trials.recover(lab)
+                archive.sync(ledger, self.folder)
+                yield lab
 
     def _start(self, arms: Sequence[Arm]) -> Executor:
         check_names(arms, self._tracker)
@@ -383,3 +428,30 @@ def locked(folder: Path) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM (a batch system's, a container's) end the work as Ctrl-C does: workers end, and nothing is lost.
+
+    Only in the main thread, and only where the program itself has no handler.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: the same as Ctrl-C, from the system."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from novum import ConfigError, MismatchError, PluginError, Recipe
 from novum.runner import device
-from novum.runner.resolve import changed, resolve
+from novum.runner.resolve import changed, differs, resolve
 
 
 def test_nothing_is_left_to_defaults(arm: Any) -> None:
@@ -111,13 +111,35 @@ def test_code_that_differs_is_named(arm: Any, part: str) -> None:
 
     (found,) = changed(plan)
 
-    assert found.startswith(f"{part} (")
+    named = {"runner": "the runner (", "torch": "torch ("}
+    assert found.startswith(named.get(part, f"the {part}'s sources ("))
+
+
+@pytest.mark.parametrize("part", ["numpy", "task"])
+def test_versions_of_other_libraries_are_on_record_and_decide_nothing(arm: Any, part: str) -> None:
+    plan = resolve(arm().to_json())
+    then = plan["code"][part]
+    plan["code"][part] = then | {"version": "0", "requires": {"numpy": "0"}} if isinstance(then, dict) else "0.0"
+
+    assert changed(plan) == []
+
+
+def test_other_data_are_named_with_the_arm_that_it_starts_from(
+    arm: Any, monkeypatch: pytest.MonkeyPatch, toy: Any
+) -> None:
+    plan = resolve(arm(start_from=arm(budget="1 epochs")).to_json())
+    monkeypatch.setattr(toy.Blobs, "fingerprint", lambda task: "touched")
+
+    found = differs(plan)
+
+    name = plan["arm"]["task"]["plugin"]
+    assert found == [f"the data of {name}", f"the data of {name} of its start"]
 
 
 def test_another_device_is_named(arm: Any) -> None:
     plan = resolve(arm().to_json()) | {"device": "abacus"}
 
-    assert changed(plan) == [f"device (abacus → {device.kind()})"]
+    assert changed(plan) == [f"the device (abacus → {device.kind()})"]
 
 
 def test_an_edited_script_changes_the_plan_of_its_classes(toy: Any, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import pytest
 from novum import StudyError
 from novum.executors import InlineExecutor, spool
 from novum.experiment import Trial
+from novum.feed import ATTEMPTS
 from novum.lab import Lab, Listener
 from novum.ledger import Ledger
+from novum.pieces import weights
 from novum.runner import jobs
 from novum.runner.resolve import resolve
-from novum.trials import ATTEMPTS, forget, recover, score, train, weights
+from novum.trials import forget, recover, score, train
 
 Meddle = Callable[[Any], Any]
 
@@ -229,7 +231,7 @@ def test_a_result_that_outlived_its_caller_is_taken_in(lab: Lab, arm: Any) -> No
     value["scores"]["dev"] |= {"tables": {}, "units": {}}  # type: ignore[index]
     spooled(lab, trial, {"value": value})
 
-    recover(lab.ledger, lab.folder)
+    recover(lab)
 
     assert row(lab, trial)["state"] == "done"
     assert lab.ledger.scores([trial.key], "dev")[trial.key]["metrics"] == {"accuracy": 0.5}
@@ -245,7 +247,7 @@ def test_a_trial_without_a_value_returns_to_the_plan(lab: Lab, arm: Any, outcome
     if outcome is None:
         spool.remove(lab.folder, trial.key)
 
-    recover(lab.ledger, lab.folder)
+    recover(lab)
 
     assert row(lab, trial)["state"] == "planned"
     assert not spool.place(lab.folder, trial.key).exists()
@@ -257,7 +259,7 @@ def test_a_result_of_a_trial_that_ended_before_changes_nothing(lab: Lab, arm: An
     before = row(lab, trial)
     spool.write(lab.folder, trial.key, {"value": {"seconds": 99.0, "scores": {}}})
 
-    recover(lab.ledger, lab.folder)
+    recover(lab)
 
     assert row(lab, trial) == before
 

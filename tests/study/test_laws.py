@@ -599,8 +599,8 @@ def test_code_that_changed_in_between_stops_the_study_and_can_be_put_back(
         study.run(claim())
 
     with monkeypatch.context() as patch:
-        patch.setattr("novum.runner.jobs.changed", lambda plan: ["runner (1 → 2)"])
-        with pytest.raises(StudyError, match=r"registered with other code: runner \(1 → 2\) differ now"):
+        patch.setattr("novum.runner.jobs.differs", lambda plan: ["the runner (1 → 2)"])
+        with pytest.raises(StudyError, match=r"this has changed\. control on Blobs: the runner \(1 → 2\); treatment"):
             Study(tmp_path / "edited", executor="inline").run(claim())
 
     verdict = Study(tmp_path / "edited", executor="inline").run(claim())

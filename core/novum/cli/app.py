@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from novum.arm import Arm
-from novum.cli import catalogue, record
+from novum.cli import catalogue, record, status
 from novum.cli.follow import Follow
 from novum.cli.preview import print_preview
 from novum.cli.terminal import Curve, Terminal, rows_table, show
@@ -378,5 +378,6 @@ def parse_arm(words: list[str]) -> Arm:
     return Arm.from_json({**parts, "evaluator": parts["evaluator"] or None, "start_from": None})
 
 
+status.add(app)
 record.add(app)
 catalogue.add(app)

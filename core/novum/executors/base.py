@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from novum.errors import ConfigError, StudyError
-from novum.executors import spool
+from novum.executors import leases, spool
 
 PERFORM = "novum.runner.jobs:perform"
 """The work function `(kind, payload, folder) -> value`, as "module:name"; only code can name another one."""
@@ -61,7 +61,8 @@ class Failure:
     """Why a job has no value.
 
     `type` is the class name of the exception that the job raised, or one of ours: "Dependency" (a job that it
-    waited for did not end well; it was not started), "Timeout", "Cancelled" and "Lost" (its process died).
+    waited for did not end well; it was not started), "Timeout", "Cancelled", "NoSpace" (its result could not be
+    written) and "Lost" (its process died).
     """
 
     type: str
@@ -133,6 +134,10 @@ class Executor(ABC):
     @abstractmethod
     def close(self) -> None:
         """End everything that still runs. An executor that was closed can be used again."""
+
+    def clear(self) -> None:
+        """End what an earlier, killed run of this study left running here. For who holds the study's lock."""
+        leases.clear(self.folder)
 
     def acknowledge(self, job: Job, *, keep: bool = False) -> None:
         """The caller has stored this job's result: remove its spool file, or `keep` it among those from which a ledger

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from novum.errors import StudyError
-from novum.executors import spool
+from novum.executors import leases, spool
 from novum.executors.base import PERFORM, Executor, Job, Result, cores
 from novum.executors.connection import Connection
 from novum.executors.outcome import fields, result
@@ -128,6 +128,9 @@ class LocalExecutor(Executor):
             if self._finalizer is not None:
                 self._finalizer.detach()
             server.end(self._grace if groups else 0.0, groups)
+
+    def clear(self) -> None:
+        leases.clear(self.folder, own=None if self._server is None else self._server.pid)
 
     def _pump(self, timeout: float) -> None:
         """Take in what the server has to say, waiting at most `timeout` seconds for it."""

@@ -79,7 +79,7 @@ def _lost(job: Job, folder: Path, status: int | None, why: str) -> Failure:
         return Failure("Lost", f"no process could be started for job {job.id}: {why}.")
     if status == CANNOT_STORE:
         return Failure(
-            "Lost", f"job {job.id} ended, but its result could not be written: is the disk of {folder} full? {log}"
+            "NoSpace", f"job {job.id} ended, but its result could not be written: is the disk of {folder} full? {log}"
         )
     if status < 0:
         try:

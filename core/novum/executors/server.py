@@ -32,6 +32,7 @@ from typing import Any
 from novum.errors import NovumError
 from novum.executors import preloading, worker
 from novum.executors.base import Perform, resolve
+from novum.executors.leases import Lease
 
 LOG_LIMIT = 1_000_000
 """Bytes of one attempt's output that are kept, the first ones."""
@@ -66,6 +67,7 @@ class Server:
         self.incoming = b""
         self.leaving: float | None = None
         """The grace of the end that was asked for; None while the server serves."""
+        self.lease = Lease(folder)
         self.selector = selectors.PollSelector()  # no descriptor that a fork would share
         self.selector.register(control, selectors.EVENT_READ)
         self.wake, self.waker = os.pipe()
@@ -89,6 +91,7 @@ class Server:
         while self.children:
             self._turn()
         self._sweep()
+        self.lease.end()
 
     def _turn(self) -> None:
         now = time.monotonic()
@@ -148,7 +151,7 @@ class Server:
             reading, writing = os.pipe()
             sys.stdout.flush()
             sys.stderr.flush()
-            shut = [self.control.fileno(), self.wake, self.waker, reading, *self.pipes]
+            shut = [self.control.fileno(), self.lease.descriptor, self.wake, self.waker, reading, *self.pipes]
             me, pid = os.getpid(), os.fork()
             if pid == 0:
                 worker.main(job, self.folder, self.perform, me, writing, shut)
@@ -163,6 +166,7 @@ class Server:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))
         with suppress(OSError):  # the child does it, too: whoever comes first
             os.setpgid(pid, pid)
+        self.lease.note(pid)
         now = time.monotonic()
         stop_at = None if job["timeout"] is None else now + job["timeout"]
         child = Child(job["id"], pid, now, self.grace, stop_at)

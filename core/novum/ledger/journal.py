@@ -25,6 +25,7 @@ GENESIS = "0" * 64
 """What the first event has for the hash of the one before it."""
 
 
+REMEDY = "`novum repair` rebuilds a ledger that is a file; or restore a copy."
 ROWS = 200
 """Rows held in memory at once while a ledger is checked: each may hold a large block."""
 
@@ -61,16 +62,16 @@ class Change:
         if table.info["label"] == ("seq",):
             for row in rows:
                 added = self._connection.execute(insert(table).values(row)).inserted_primary_key
-                self._rows[_name(table, {"seq": added[0] if added else None})] = _digest(row)
+                self._rows[row_name(table, {"seq": added[0] if added else None})] = row_digest(row)
         elif rows:
             self._connection.execute(insert(table), [dict(row) for row in rows])
-            self._rows |= {_name(table, row): _digest(row) for row in rows}
+            self._rows |= {row_name(table, row): row_digest(row) for row in rows}
 
     def update(self, table: Table, row: Mapping[Any, Any], **values: Any) -> None:
         """Change a row as it was read in this transaction, `seq` included."""
         self._connection.execute(update(table).where(table.c.seq == row["seq"]).values(values))
         changed = {**row, **values}
-        self._rows[_name(table, changed)] = _digest(changed)
+        self._rows[row_name(table, changed)] = row_digest(changed)
 
     def event(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Append an event that tells the `payload` and the digests of all rows changed since the last event."""
@@ -98,7 +99,7 @@ def audit(connection: Connection, path: str) -> None:
             if fault:
                 raise StudyError(
                     f"the ledger {path} was edited or damaged: event {row.seq} ({row.kind}, {row.time}) {fault}; "
-                    f"nothing after event {seq} can be trusted. Restore a copy from before."
+                    f"nothing after event {seq} can be trusted. {REMEDY}"
                 )
             previous, seq = row.hash, row.seq
             known |= {name: (digest, seq) for name, digest in json.loads(row.payload)["rows"].items()}
@@ -106,7 +107,7 @@ def audit(connection: Connection, path: str) -> None:
         if table not in schema.UNTOLD:
             with connection.execute(select(table).order_by(table.c.seq)) as rows:
                 for row in rows:
-                    _check(path, known, _name(table, row._mapping), row)
+                    _check(path, known, row_name(table, row._mapping), row)
     for name, (_, at) in known.items():
         raise _differs(path, name, f"is missing, though event {at} recorded it")
 
@@ -124,7 +125,7 @@ def _check(path: str, known: dict[str, tuple[str, int]], name: str, row: Row[Any
         raise _differs(path, name, "was added by no event")
     digest, at = known.pop(name)
     try:
-        same = _digest(row._mapping) == digest
+        same = row_digest(row._mapping) == digest
     except (zlib.error, ValueError, TypeError):
         same = False
     if not same:
@@ -132,14 +133,15 @@ def _check(path: str, known: dict[str, tuple[str, int]], name: str, row: Row[Any
 
 
 def _differs(path: str, name: str, what: str) -> StudyError:
-    return StudyError(f"the ledger {path} was edited or damaged: the row {name} {what}. Restore a copy from before.")
+    return StudyError(f"the ledger {path} was edited or damaged: the row {name} {what}. {REMEDY}")
 
 
-def _name(table: Table, row: Mapping[Any, Any]) -> str:
+def row_name(table: Table, row: Mapping[Any, Any]) -> str:
+    """By which events know a row."""
     return "/".join([table.name, *(str(row[column]) for column in table.info["label"])])
 
 
-def _digest(row: Mapping[Any, Any]) -> str:
+def row_digest(row: Mapping[Any, Any]) -> str:
     """Of the row's values but `seq` and empty ones, so that a later schema may add columns.
 
     A compressed block counts by its content: other versions of zlib may compress it to other bytes.

@@ -83,6 +83,11 @@ class Trials(Records):
             rows = list(where_in(connection, query, table, "key", keys))
         return [_trial(row) for row in sorted(rows, key=lambda row: int(row["seq"]))]
 
+    def finished(self) -> set[str]:
+        """Keys of the trials that have ended, however."""
+        rows = self._rows(select(schema.trials.c.key).where(schema.trials.c.state.in_(FINISHED)))
+        return {str(row["key"]) for row in rows}
+
     @persistent
     def start(self, key: str, session: str | None = None) -> int:
         """Begin the next attempt and give its number, from 1; an attempt still running loses its right to finish.

@@ -5,6 +5,7 @@ observe     a plan → facts and scale
 preflight   a plan → proof that it trains, scores and saves, and how long a unit takes
 train       a plan and a seed → weights, curve, scores on `dev`
 score       trained weights and a split → scores
+recheck     registered plans → what differs from them here and now
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from novum.errors import StudyError
 from novum.model import Preparation, Weights
 from novum.runner import artifacts, device, memory
 from novum.runner.parts import Encoder, Parts
-from novum.runner.resolve import changed, resolve
+from novum.runner.resolve import changed, differs, resolve
 from novum.runner.train import Point, Trained, Trainer, score
 from novum.seeds import Seed, installed, trial_seed
 from novum.task import Source, Split, only
@@ -62,6 +63,10 @@ def _observe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     seen = observe(parts.task, parts.evaluator, parts.recipe)
     facts = [dataclasses.asdict(fact) | {"value": dump_number(fact.value)} for fact in seen.facts]
     return {"facts": facts, "scale": None if seen.scale is None else dataclasses.asdict(seen.scale)}
+
+
+def _recheck(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    return {"differs": {name: differs(plan) for name, plan in payload["plans"].items()}}
 
 
 def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -161,10 +166,10 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     from novum.trackers import open_tracker
 
     plan = payload["plan"]
-    differs = changed(plan)
-    if differs:
+    other = changed(plan)
+    if other:
         raise StudyError(
-            f"this plan was registered with other code: {'; '.join(differs)} differ now, and numbers of both must not "
+            f"this plan was registered with other code: {'; '.join(other)} differ now, and numbers of both must not "
             "be mixed. Go back to that installation, or register the claim anew with --new."
         )
     parts = Parts.of(plan["arm"])
@@ -234,6 +239,7 @@ KINDS: Mapping[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "preflight": _preflight,
     "train": _train,
     "score": _score,
+    "recheck": _recheck,
 }
 
 

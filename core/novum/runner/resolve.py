@@ -37,6 +37,8 @@ RUNNER_SOURCES = (
     "task.py",
 )
 """The files of this package that can change a trial's numbers."""
+PLUGINS = ("task", "model", "evaluator", "optimizer", "schedule")
+"""Parts of an arm that plugins bring."""
 
 
 def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,19 +87,41 @@ def code(task: str, model: str, evaluator: str, recipe: Any) -> dict[str, Any]:
 
 
 def changed(plan: Mapping[str, Any]) -> list[str]:
-    """What differs between a plan and this installation, in words; empty when its trials can go on here."""
+    """What differs between a plan's code and this installation, in words; empty when its trials can go on here.
+
+    Sources, torch and the device kind decide. Versions of other libraries stand in the record and decide nothing.
+    """
     from novum.recipe import Recipe
 
     arm, then = plan["arm"], plan["code"]
     names = (arm["task"]["plugin"], arm["model"]["plugin"], arm["evaluator"]["plugin"])
     now = code(*names, Recipe(**arm["recipe"]))
-    found = [f"{part} ({_words(then[part])} → {_words(now[part])})" for part in now if now[part] != then.get(part)]
+    found = [
+        f"{'the runner' if part == 'runner' else part} ({then[part][:12]} → {now[part][:12]})"
+        for part in ("runner", "torch")
+        if now[part] != then[part]
+    ]
+    found += [
+        f"the {part}'s sources ({_words(then[part])} → {_words(now[part])})"
+        for part in PLUGINS
+        if any(now[part][which] != then[part][which] for which in ("distribution", "sources"))
+    ]
     if device.kind() != plan["device"]:
-        found.append(f"device ({plan['device']} → {device.kind()})")
+        found.append(f"the device ({plan['device']} → {device.kind()})")
     return found
 
 
-def _words(part: Any) -> str:
-    if not isinstance(part, Mapping):
-        return str(part)[:12]
-    return f"{part['distribution']} {part['version']} sources {part['sources'][:8] or 'of the runner'}"
+def differs(plan: Mapping[str, Any]) -> list[str]:
+    """The same with the data and what the model reads beside its options, of the arm and of what it starts from."""
+    parts = Parts.of(plan["arm"])
+    found = changed(plan)
+    if parts.task.fingerprint() != plan["data"]:
+        found.append(f"the data of {plan['arm']['task']['plugin']}")
+    if parts.model.fingerprint() != plan["checkpoint"]:
+        found.append(f"what {plan['arm']['model']['plugin']} reads beside its options")
+    above = plan["start_from"]
+    return found + ([] if above is None else [f"{each} of its start" for each in differs(above)])
+
+
+def _words(part: Mapping[str, Any]) -> str:
+    return f"{part['distribution']} {part['version']} {part['sources'][:8]}".strip()
