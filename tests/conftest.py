@@ -22,6 +22,7 @@ SKIPS = (
     "root may write anywhere",
     "looks at processes through Linux's /proc",
     "mounting needs a namespace",
+    "no PostgreSQL server is installed",
 )
 """Why a test may be skipped: its reason holds one of these. Any other skip is a failure."""
 
@@ -53,6 +54,20 @@ def toy() -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server of tests/postgres.py: `postgres.url()` is the url of a new study."""
+    spec = importlib.util.spec_from_file_location("novum_tests_postgres", Path(__file__).parent / "postgres.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.programs() is None:
+        pytest.skip("no PostgreSQL server is installed (Debian's package postgresql has one)")
+    server = module.Server()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(scope="session")

@@ -77,7 +77,7 @@ def gather(ledger: Ledger, hypothesis_id: str) -> dict[str, Any]:
             "account": None if hypothesis.get("goal") is None else streams.account(ledger, hypothesis["goal"]),
             "alone": streams.alone(ledger),
         },
-        "environment": environment(ledger.path.parent),
+        "environment": environment(ledger.folder),
         "times": times | _span(trials),
     }
 
