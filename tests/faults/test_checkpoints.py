@@ -1,19 +1,16 @@
-"""Checkpoints under faults: a disk that refuses, kills, damage and malice (rows 9, 10, 11, 26 and 32)."""
+"""Checkpoints under faults: a disk that refuses, damage and malice (rows 9, 11 and 32)."""
 
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import os
 import pickle
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +20,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from novum import StudyError
-from novum.executors import Job, LocalExecutor
 from novum.lab import local_code
 from novum.runner import artifacts, checkpoint, jobs
 from novum.runner.checkpoint import MANIFEST, STATE, TENSORS, Shelf
 from novum.runner.resolve import resolve
 from novum.runner.train import Trainer
 
-HERE = Path(__file__).parent
 KEY = "trial"
 FILES = (TENSORS, STATE, MANIFEST)
 
@@ -245,26 +240,6 @@ def test_row_9_a_folder_without_the_right_to_write_is_told_and_training_goes_on(
     assert kept(folder) == ["5", "6"]
 
 
-# --------------------------------------------------------------------------------------------- 10: a kill while writing
-
-
-def test_row_10_whenever_a_process_is_killed_while_it_saves_the_newest_whole_checkpoint_loads(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, HERE / "killing.py", tmp_path, "20"], capture_output=True, text=True, timeout=300, check=False
-    )
-
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
-    assert len(found) == 20
-    for each in found:
-        assert each["held"] - each["told"] in (0, 1)  # what was told is there; one more may have been placed untold
-        assert each["deviations"] == []
-    assert [each["held"] for each in found] == sorted({each["held"] for each in found})
-    assert sum(each["torn"] for each in found) > 0  # else no kill came while a file was written
-    names = sorted(path.name for path in (tmp_path / "checkpoints" / "tight").iterdir())
-    assert len(names) <= 3 and all(name.isdecimal() for name in names)
-
-
 # --------------------------------------------------------------------------------------------------- 11: damaged files
 
 HARMS = ("flip", "empty", "half", "cut", "longer", "random", "gone", "folder", "link")
@@ -360,70 +335,6 @@ def test_row_11_a_state_that_no_longer_fits_the_network_is_passed_over(
     assert numbers(result) == whole
     assert result["resumed"] == [50]
     assert "the network has other tensors now" in result["deviations"][0]
-
-
-# ------------------------------------------------------------------------------------------- 26: a trial that is killed
-
-
-@pytest.fixture(scope="module")
-def killing() -> Any:
-    """The module killing.py, loaded by path, so that its classes travel as those of a script do."""
-    spec = importlib.util.spec_from_file_location("novum_tests_killing", HERE / "killing.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalExecutor]:
-    with LocalExecutor(tmp_path_factory.mktemp("local"), workers=1) as executor:
-        yield executor
-
-
-def until_it_ends(executor: LocalExecutor, payload: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The value of a trial that is started again whenever it is lost, and how often it was."""
-    for losses in range(10):
-        (result,) = executor.run([Job(payload["key"], "train", payload)])
-        executor.acknowledge(result.job.id)
-        if not result.lost:
-            assert result.value is not None, result.error
-            return result.value, losses
-        assert result.error is not None and "SIGKILL" in result.error.message
-    raise AssertionError("it never ended")
-
-
-@pytest.mark.parametrize(
-    ("loaders", "kills", "resumed"),
-    [
-        (0, [1], []),  # before anything was saved
-        (0, [6], [40]),  # between two passes
-        (0, [8], [56]),  # within one
-        (0, [6, 3, 1, 4], [40, 56, 80]),  # again and again; the third process had not yet saved
-        (2, [6], []),  # processes that load batches promise no state
-        (2, [8, 3], []),
-    ],
-)
-def test_row_26_a_trial_whose_process_is_killed_ends_with_the_numbers_of_one_that_is_not(
-    killing: Any, local: LocalExecutor, tmp_path: Path, loaders: int, kills: list[int], resumed: list[int]
-) -> None:
-    count = tmp_path / "kills"
-    arm = novum.arm(
-        novum.task(killing.Points, loaders=loaders), novum.model(killing.Mortal, file=str(count), kills=kills)
-    )
-    given = job(arm, points=2)
-    name = f"{loaders}-{'-'.join(map(str, kills))}"
-    count.write_text("killed\n" * len(kills))
-    undisturbed, none = until_it_ends(local, given | {"key": f"whole-{name}"})
-    count.write_text("")
-
-    result, losses = until_it_ends(local, given | {"key": f"killed-{name}"})
-
-    assert (none, losses) == (0, len(kills))
-    assert numbers(result) == numbers(undisturbed)
-    assert result["resumed"] == resumed
-    assert result["deviations"] == undisturbed["deviations"] == []
 
 
 # ------------------------------------------------------------------------------------------------------- 32: malice

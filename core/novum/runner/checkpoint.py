@@ -96,10 +96,17 @@ class Shelf:
         self._every = None
 
     def save(self, collect: Callable[[], Any]) -> bool:
-        """Write what `collect` gives; returns whether it is on the disk. Whatever goes wrong is told, not raised."""
+        """Write what `collect` gives; returns whether it is on the disk. Whatever goes wrong is told, not raised.
+
+        None says that there is nothing that can be saved: it is not asked again.
+        """
         began = time.monotonic()
         try:
-            self._write(*pack({"state": collect(), "resumed": self.resumed, "deviations": self.deviations}))
+            state = collect()
+            if state is None:
+                self.stop()
+                return False
+            self._write(*pack({"state": state, "resumed": self.resumed, "deviations": self.deviations}))
         except Exception as error:  # of the disk, of memory, of a plugin's state_dict: none is worth the trial
             self.tell(f"a checkpoint could not be written ({_reason(error)}); training went on")
             return False

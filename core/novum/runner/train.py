@@ -274,14 +274,15 @@ class Trainer:
         """Write a checkpoint. Between batches only: what a half-run generator of losses holds cannot be saved."""
         devices.synchronize(self.device.type)
         spent, generators = time.perf_counter() - self._began, read()
-        if self.source.state_dict() is None:
-            shelf.stop()
-        else:
-            shelf.save(lambda: self._state(used, count, spent, generators))
+        shelf.save(lambda: self._state(used, count, spent, generators))
         write(generators)
         self._began = time.perf_counter() - spent  # saving is not training time
 
-    def _state(self, used: int, count: int, spent: float, generators: dict[str, Any]) -> dict[str, Any]:
+    def _state(self, used: int, count: int, spent: float, generators: dict[str, Any]) -> dict[str, Any] | None:
+        """All that the rest of the training depends on; None where the source promises no state."""
+        source = self.source.state_dict()
+        if source is None:
+            return None
         return {
             "used": used,
             "count": count,
@@ -294,7 +295,7 @@ class Trainer:
             "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
             "sums": self._sums,
             "generators": of_device(generators, self.device),
-            "source": self.source.state_dict(),
+            "source": source,
             "preparation": content(self.preparation),
         }
 
