@@ -190,6 +190,8 @@ class Feed:
         if result.value is not None:
             notes = [*result.value.get("deviations", []), *self._trouble(key).notes]
             value = {**result.value, "deviations": notes} if piece.split is None else result.value
+            if value.get("weights"):
+                pieces.publish(self._lab, value["weights"])  # first, so that who sees it done can go on with it
             return self._write(lambda: pieces.keep(ledger, key, attempt, value))
         assert result.error is not None
         message = result.error.message

@@ -54,17 +54,19 @@ def chosen(folder: str | Path) -> Path:
     return path
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, *, network: bool = False) -> None:
     """Make a study's folder, or make sure that it can be worked in; a refusal leaves nothing behind.
 
     Raises StudyFolderError when it cannot be written, StudyError on a network file system and where the disk has
-    less room than a study needs (`novum.ledger.place`).
+    less room than a study needs (`novum.ledger.place`). network: the ledger is elsewhere, so that the folder may be
+    on a network file system.
     """
     from novum.ledger import place
 
     if folder.exists() and not folder.is_dir():
         raise StudyFolderError(f"the study's folder {str(folder)!r} is a file, no folder; {_CHOOSE}.")
-    place.local(folder)
+    if not network:
+        place.local(folder)
     place.spacious(folder)
     made: list[Path] = []
     try:

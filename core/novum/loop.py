@@ -67,7 +67,13 @@ def cycle(goal: Goal, lab: Lab, propose: Propose, pause: int | None = None) -> V
     if hypothesis is None:
         return None
     lab.listener.act(2, "hypothesize", hypothesis.claim)
-    plan = register(lab, hypothesis, seen)
+    try:
+        plan = register(lab, hypothesis, seen)
+    except RegistrationError:
+        known = lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
+        if known is None:
+            raise
+        plan = registered(lab.ledger, known["id"])  # another machine was faster: both work on it
 
     lab.listener.act(3, "experiment", "Train both arms on the same seeds, and score them on dev.")
     lab.listener.registered(plan.record)

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from novum.validate import Verdict
 
 DEFAULT_FOLDER = "novum-study"
+URL = "ledger.url"
+"""The file in a study's folder that remembers the place of a ledger on a server."""
 
 
 class Study:
@@ -52,6 +54,7 @@ class Study:
         listener: Listener | None = None,
         debug: bool = False,
         timeout: float | None = None,
+        ledger: str | None = None,
     ) -> None:
         """folder: default $NOVUM_STUDY, else ./novum-study. executor: "local" (a process per trial) or "inline".
 
@@ -59,6 +62,10 @@ class Study:
         on standard error (`novum.lab.Listener()` is silent). debug: errors of inline trials are raised where they
         happen. timeout: seconds that one trial may take before it is stopped and tried again; default: twenty times
         what its rehearsal lets expect, and at least ten minutes.
+
+        ledger: where the record is, for several machines to work on one study, each with a folder of its own:
+        "postgresql://user@host/database?study=NAME" (default $NOVUM_LEDGER, else the one that the folder remembers,
+        else a file in the folder).
         """
         if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
             raise ConfigError(f"timeout: received {timeout!r}; allowed: a positive number of seconds, or None.")
@@ -69,6 +76,7 @@ class Study:
         self._listener = listener if listener is not None else Lines()
         self._debug = debug
         self._timeout = timeout
+        self._ledger = ledger or os.environ.get("NOVUM_LEDGER") or None
         self._executor: Executor | None = None
 
     # ------------------------------------------------------------------------------------------------ doing things
@@ -241,6 +249,8 @@ class Study:
 
         if not self.folder.is_dir():
             raise StudyError(f"no study at {self.folder}; correct the path.")
+        if self._url() is not None:
+            raise StudyError("the ledger is on a server, which keeps it whole; restore a copy there (pg_restore).")
         with locked(self.folder):
             return repair.repair(self.folder)
 
@@ -250,8 +260,10 @@ class Study:
         from novum import archive
         from novum.ledger import Ledger
 
-        archive.refuse_headless(self.folder)
-        with Ledger.open(self.folder, create=False, read_only=True) as ledger:
+        url = self._url()
+        if url is None:
+            archive.refuse_headless(self.folder)
+        with Ledger.open(self.folder, url=url, create=False, read_only=True) as ledger:
             yield ledger
 
     # -------------------------------------------------------------------------------------------------- how it works
@@ -282,9 +294,13 @@ class Study:
 
         plugins.refuse_within_worker()
         executor = self._start(arms)
-        make(self.folder)
-        archive.refuse_headless(self.folder)
-        with locked(self.folder), interruptible(), Ledger.open(self.folder) as ledger:
+        url = self._url()
+        make(self.folder, network=url is not None)
+        if url is None:
+            archive.refuse_headless(self.folder)
+        with locked(self.folder), interruptible(), Ledger.open(self.folder, url=url) as ledger:
+            if url is not None:
+                (self.folder / URL).write_text(Ledger.remembered(url) + "\n")
             ledger.verify()  # no verdict ever rests on a damaged record
             lacking = archive.behind(ledger, self.folder)
             if lacking:
@@ -329,8 +345,29 @@ class Study:
     def _begun(self) -> bool:
         from novum import archive
 
-        archive.refuse_headless(self.folder)
-        return (self.folder / "ledger.sqlite").exists()
+        url = self._url()
+        if url is None:
+            archive.refuse_headless(self.folder)
+            return (self.folder / "ledger.sqlite").exists()
+        from novum.ledger import Ledger
+
+        return Ledger.begun(self.folder, url)
+
+    def _url(self) -> str | None:
+        """Where the ledger is; None for the file in the folder. Raises ConfigError where two places are named."""
+        known = self.folder / URL
+        kept = known.read_text().strip() if known.is_file() else None
+        if self._ledger is None:
+            return kept
+        from novum.ledger import Ledger
+
+        asked = Ledger.remembered(self._ledger)
+        if (self.folder / "ledger.sqlite").exists() or kept not in (None, asked):
+            raise ConfigError(
+                f"the ledger of {self.folder} is {kept or 'the file in it'}, and now {asked} is named; a study has "
+                "one: leave --ledger (or $NOVUM_LEDGER) out, or use another folder."
+            )
+        return self._ledger
 
     def _recorded(self, hypothesis: Hypothesis) -> Verdict | None:
         from novum.validate import Verdict

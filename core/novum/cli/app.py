@@ -40,8 +40,20 @@ Folder = Annotated[
     str | None, typer.Option("--study", help="The study's folder [default: $NOVUM_STUDY or ./novum-study]")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
-Where = Annotated[str, typer.Option("--executor", help="local (a process per trial) or inline (this process).")]
+Where = Annotated[
+    str, typer.Option("--executor", help="local (a process per trial), inline (this process) or ray (a cluster).")
+]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trials at a time [default: one per core].")]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", help="Seconds after which a trial is stopped and tried again [default: by rehearsal]."),
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger", help="postgresql://user@host/db?study=NAME, for several machines [default: a file in the folder]."
+    ),
+]
 Tracker = Annotated[str, typer.Option("--tracker", help="Where curves are written live: jsonl or tensorboard.")]
 Noise = Annotated[
     int, typer.Option("--noise", help="Seeds (3 or more) on which to measure the noise floor first [default: off].")
@@ -61,12 +73,17 @@ def _options(
 
 
 def open_study(
-    folder: str | None, executor: str = "local", workers: int | None = None, tracker: str = "jsonl", quiet: bool = False
+    folder: str | None,
+    executor: str = "local",
+    workers: int | None = None,
+    tracker: str = "jsonl",
+    quiet: bool = False,
+    **more: Any,
 ) -> Study:
     """The study that a command works on, told to this terminal unless quiet."""
     listener = Listener() if quiet else Terminal(console)
     debug = bool(os.environ.get("NOVUM_DEBUG"))
-    return Study(folder, executor=executor, workers=workers, tracker=tracker, listener=listener, debug=debug)
+    return Study(folder, executor=executor, workers=workers, tracker=tracker, listener=listener, debug=debug, **more)
 
 
 def emit(value: Any) -> None:
@@ -138,9 +155,11 @@ def run(
     executor: Where = "local",
     workers: Workers = None,
     tracker: Tracker = "jsonl",
+    timeout: Timeout = None,
+    ledger: Server = None,
 ) -> None:
     """Register a claim, run its trials and give the verdict; the same command again resumes."""
-    opened = open_study(study, executor, workers, tracker, quiet=as_json)
+    opened = open_study(study, executor, workers, tracker, quiet=as_json, timeout=timeout, ledger=ledger)
     if dry_run:
         _plan(claim, overrides or [], opened, as_json)
         return
@@ -249,9 +268,11 @@ def train(
     executor: Where = "local",
     workers: Workers = None,
     tracker: Tracker = "jsonl",
+    timeout: Timeout = None,
+    ledger: Server = None,
 ) -> None:
     """Train one arm, unregistered: per-epoch train loss and dev scores. Exploratory, never evidence."""
-    opened = open_study(study, executor, workers, tracker, quiet=as_json)
+    opened = open_study(study, executor, workers, tracker, quiet=as_json, timeout=timeout, ledger=ledger)
     arm = parse_arm(words)
     if as_json:
         runs = opened.train_seeds(arm, seeds=range(seeds), test=test)

@@ -69,6 +69,17 @@ def parse(text: str) -> Address:
     return Address(url, study, _shown(url, study))
 
 
+def remembered(text: str) -> str:
+    """The url as a study's folder may keep it: without a password (PGPASSWORD or ~/.pgpass give it). Raises ConfigError
+    for a wrong one.
+    """
+    where = parse(text)
+    url = where.url
+    query = {name: value for name, value in url.query.items() if not SECRET.match(f"{name}=")}
+    plain = URL.create("postgresql", url.username, None, url.host, url.port, url.database)
+    return plain.set(query={**query, "study": where.study}).render_as_string(hide_password=False)
+
+
 def hidden(text: str) -> str:
     """A url, right or wrong, without what may be a password."""
     return SECRET.sub(r"\1***", re.sub(r"(?<=://).*@", "***@", text, flags=re.DOTALL))

@@ -96,6 +96,16 @@ class PostgresDatabase(Database):
             raise
         return database
 
+    @classmethod
+    def begun(cls, folder: Path, url: str) -> bool:
+        """Whether the study that `url` names was made. Raises ConfigError, and StudyError for a server out of reach."""
+        database = cls(folder, address.parse(url), read_only=True)
+        try:
+            with database.read() as connection:
+                return database._version(connection) > 0
+        finally:
+            database.close()
+
     @property
     def shared(self) -> bool:
         """True: every machine that reaches the server may work in it."""

@@ -13,7 +13,7 @@ from novum.ledger.claims import Claims
 from novum.ledger.files import Files
 from novum.ledger.records import persistent
 from novum.ledger.sessions import Sessions
-from novum.ledger.sqlite import SqliteDatabase
+from novum.ledger.sqlite import FILE, SqliteDatabase
 from novum.ledger.trials import Trials
 
 
@@ -44,6 +44,22 @@ class Ledger(Claims, Trials, Sessions, Files):
         from novum.ledger.postgres import PostgresDatabase  # only a server needs it
 
         return cls(PostgresDatabase.open(folder, url, create=create, read_only=read_only))
+
+    @staticmethod
+    def remembered(url: str) -> str:
+        """A url as it may be kept in a study's folder: checked, and without a password. Raises ConfigError."""
+        from novum.ledger import address
+
+        return address.remembered(url)
+
+    @staticmethod
+    def begun(folder: Path, url: str | None) -> bool:
+        """Whether there is a ledger. Raises StudyError where a server cannot be asked."""
+        if url is None:
+            return (folder / FILE).exists()
+        from novum.ledger.postgres import PostgresDatabase
+
+        return PostgresDatabase.begun(folder, url)
 
     def close(self) -> None:
         """Close the ledger; further calls raise StudyError."""

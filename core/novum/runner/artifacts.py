@@ -51,25 +51,30 @@ def save(folder: Path, net: nn.Module, preparation: Mapping[str, bytes]) -> tupl
         if Path(name).name != name:
             raise StudyError(f"a preparation's file is called {name!r}; use plain names without folders.")
     digest = _digest(files)
-    home = folder / "weights"
-    home.mkdir(parents=True, exist_ok=True)
-    target = home / digest
+    target = folder / "weights" / digest
     if not target.exists():
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=home))
-        try:
-            for name, content in files.items():
-                with (scratch / name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            sync(scratch)
-            scratch.rename(target)
-        except OSError:
-            shutil.rmtree(scratch, ignore_errors=True)
-            if not target.exists():  # else another worker wrote the same content first
-                raise
-        sync(home)
+        _write(target, files)
     return digest, sum(len(content) for content in files.values())
+
+
+def _write(target: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder of files that appears whole or not at all."""
+    home = target.parent
+    home.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=home))
+    try:
+        for name, content in files.items():
+            with (scratch / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        sync(scratch)
+        scratch.rename(target)
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not target.exists():  # else another worker wrote the same content first
+            raise
+    sync(home)
 
 
 def load(folder: Path, digest: str) -> Artifact:
@@ -91,6 +96,34 @@ def load(folder: Path, digest: str) -> Artifact:
         return Artifact(decode(files[NET]), preparation)
     except (KeyError, SafetensorError) as error:
         raise StudyError(f"the weights in {home} hold no network in safetensors ({error}); run again.") from None
+
+
+def present(folder: Path, digest: str) -> bool:
+    """Whether the weights of this hash are in the study's folder."""
+    return _home(folder, digest).is_dir()
+
+
+def held(folder: Path) -> list[str]:
+    """Hashes of the weights in the study's folder."""
+    return sorted(path.name for path in (folder / "weights").glob("*") if DIGEST.fullmatch(path.name))
+
+
+def files(folder: Path, digest: str) -> dict[str, bytes]:
+    """The files of one, by name, as they are. Raises OSError for what is missing or no plain file."""
+    home = _home(folder, digest)
+    return {name: read_plain(home / name) for name in names_within(home)}
+
+
+def put(folder: Path, digest: str, content: Mapping[str, bytes]) -> None:
+    """Write the files of one that came from another machine; `load` checks them. Raises OSError, and StudyError for a
+    name that is no plain one.
+    """
+    target = _home(folder, digest)
+    for name in content:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise StudyError(f"the weights {digest[:12]} hold a file called {name!r}; a plain name was expected.")
+    if not target.exists():
+        _write(target, content)
 
 
 def drop(folder: Path, digest: str) -> None:
