@@ -6,7 +6,7 @@ ones. Environment variables make it misbehave:
     SOAK_SECONDS   how long a trial trains (default 0.05)
     SOAK_FAULTS    JSON: {"control/2": "kill"}: what the trial of that side and seed does on its first attempt (or on
                    every one, with a "!" after it): kill, hang, deaf (a hang that ignores SIGTERM), exit, raise, memory
-                   (the host's), device-memory, nan, worker (a data loader's process is killed), stop (SIGSTOP)
+                   (the host's), device-memory, nan, worker (a data loader's process is killed), stop (SIGSTOP), slow
 """
 
 from __future__ import annotations
@@ -158,6 +158,8 @@ def _misbehave(payload: dict[str, Any], folder: Path) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
             pass
+    elif fault == "slow":
+        time.sleep(0.7)
     elif fault == "exit":
         os._exit(3)
     elif fault == "memory":
