@@ -67,7 +67,7 @@ def amount(budget: str) -> tuple[float, str]:
     match = _BUDGET.fullmatch(budget.strip().lower())
     unit = _UNITS.get(match["unit"]) if match else None
     count = float(match["count"]) if match else 0.0
-    if match is None or unit is None or count <= 0:
+    if match is None or unit is None or not 0 < count < 1e15:
         raise ValueError(
             "a budget is a positive number and a unit, such as '6 epochs', '5_000 samples' or '100_000 steps'"
         )

@@ -75,7 +75,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @MANY
 @given(content=st.binary(max_size=300) | st.text(max_size=100).map(str.encode) | TOMLISH.map(str.encode))
-def test_any_bytes_are_a_claim_or_one_clear_error(file: Path, content: bytes) -> None:
+def test_row_21_any_bytes_are_a_claim_or_one_clear_error(file: Path, content: bytes) -> None:
     file.write_bytes(content)
 
     try:
@@ -86,7 +86,9 @@ def test_any_bytes_are_a_claim_or_one_clear_error(file: Path, content: bytes) ->
 
 @MANY
 @given(extra=TOMLISH, at=st.integers(0, len(HEAD + BODY)))
-def test_a_claim_with_any_text_typed_into_it_is_a_claim_or_one_clear_error(file: Path, extra: str, at: int) -> None:
+def test_row_21_a_claim_with_any_text_typed_into_it_is_a_claim_or_one_clear_error(
+    file: Path, extra: str, at: int
+) -> None:
     text = HEAD + BODY
     file.write_bytes((text[:at] + extra + text[at:]).encode())
 
@@ -98,7 +100,7 @@ def test_a_claim_with_any_text_typed_into_it_is_a_claim_or_one_clear_error(file:
 
 @MANY
 @given(text=TOMLISH | st.lists(st.sampled_from(SHALLOW), max_size=4).map("\n".join))
-def test_the_look_before_the_parser_refuses_nothing_that_a_shallow_file_holds(file: Path, text: str) -> None:
+def test_row_21_the_look_before_the_parser_refuses_nothing_that_a_shallow_file_holds(file: Path, text: str) -> None:
     file.write_bytes(text.encode())
     try:
         expected = tomllib.loads(text)
@@ -113,7 +115,7 @@ def test_the_look_before_the_parser_refuses_nothing_that_a_shallow_file_holds(fi
 
 
 @given(depth=st.integers(1, 200), opener=st.sampled_from([("[", "]"), ("{a=", "}"), ("{a.b=", "}")]), data=st.data())
-def test_depth_is_refused_beyond_32_and_read_up_to_it(
+def test_row_21_depth_is_refused_beyond_32_and_read_up_to_it(
     file: Path, depth: int, opener: tuple[str, str], data: st.DataObject
 ) -> None:
     quoted = data.draw(st.sampled_from(["", "'[[[['", '"{{{{"', "'''\n[[['''", '"""\\"[[["""']))
@@ -172,7 +174,9 @@ VALUES = st.recursive(LEAF, lambda of: st.lists(of, max_size=3) | st.dictionarie
 
 @MANY
 @given(changes=st.lists(st.tuples(st.sampled_from(sorted(set(paths()))), VALUES), min_size=1, max_size=3))
-def test_any_value_at_any_option_is_used_or_is_one_clear_error(changes: list[tuple[tuple[str, ...], Any]]) -> None:
+def test_row_21_any_value_at_any_option_is_used_or_is_one_clear_error(
+    changes: list[tuple[tuple[str, ...], Any]],
+) -> None:
     data = copy.deepcopy(CLAIM)
     for path, value in changes:
         place: Any = data
@@ -198,7 +202,7 @@ WORDS = st.text(max_size=30) | st.builds(
 
 @MANY
 @given(words=st.lists(WORDS, max_size=5))
-def test_any_words_are_an_arm_or_one_clear_error(words: list[str]) -> None:
+def test_row_21_any_words_are_an_arm_or_one_clear_error(words: list[str]) -> None:
     try:
         parse_arm(words)
     except InputError as error:
@@ -207,7 +211,7 @@ def test_any_words_are_an_arm_or_one_clear_error(words: list[str]) -> None:
 
 @MANY
 @given(words=st.lists(WORDS, min_size=1, max_size=3))
-def test_any_words_after_a_claim_file_change_it_or_are_one_clear_error(file: Path, words: list[str]) -> None:
+def test_row_21_any_words_after_a_claim_file_change_it_or_are_one_clear_error(file: Path, words: list[str]) -> None:
     file.write_text(HEAD + BODY)
 
     try:
@@ -216,7 +220,7 @@ def test_any_words_after_a_claim_file_change_it_or_are_one_clear_error(file: Pat
         told_briefly(error)
 
 
-def test_one_word_gives_one_option() -> None:
+def test_row_21_one_word_gives_one_option() -> None:
     arm = parse_arm(["task=gym", "model=ppo", 'task.note=1\nevil = "x"'])
 
     assert arm.task.options == {"note": '1\nevil = "x"'}
@@ -258,7 +262,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
         lambda id, cut, end: id[:cut] + end, st.sampled_from(IDS), st.integers(0, 14), st.text("%_'h0\\", max_size=2)
     )
 )
-def test_an_id_finds_only_the_one_hypothesis_that_begins_so(ledger: Ledger, asked: str) -> None:
+def test_row_21_an_id_finds_only_the_one_hypothesis_that_begins_so(ledger: Ledger, asked: str) -> None:
     begin = [each for each in IDS if each.startswith(asked)]
 
     if asked not in IDS and len(asked) >= 4 and len(begin) > 1:
@@ -278,7 +282,9 @@ NAMES = st.text(max_size=12) | st.sampled_from(
 
 
 @given(id=NAMES | st.from_regex(r"\A[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}\Z"))
-def test_a_job_is_refused_or_its_files_lie_in_their_folders(tmp_path_factory: pytest.TempPathFactory, id: str) -> None:
+def test_row_21_a_job_is_refused_or_its_files_lie_in_their_folders(
+    tmp_path_factory: pytest.TempPathFactory, id: str
+) -> None:
     folder = tmp_path_factory.mktemp("jobs")
     for name in ("spool", "logs"):
         (folder / name).mkdir()
@@ -299,7 +305,7 @@ def test_a_job_is_refused_or_its_files_lie_in_their_folders(tmp_path_factory: py
 
 
 @given(asked=st.text(max_size=8) | st.sampled_from(["ab", "ab%", "ab_d", "ab%d", "abcd-2", "../logs/ab", *ATTACKS]))
-def test_logs_shows_the_one_trial_that_begins_so_or_names_how_many_do(ledger: Ledger, asked: str) -> None:
+def test_row_21_logs_shows_the_one_trial_that_begins_so_or_names_how_many_do(ledger: Ledger, asked: str) -> None:
     begin = [key for key in ("ab%d-1", "abcd-2") if key.startswith(asked)]
     out = io.StringIO()
 
@@ -317,7 +323,7 @@ TARGETS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), max_si
 
 
 @given(stem=TARGETS, ending=st.sampled_from([".csv", ".jsonl", ".CSV", ".json", ".html", "", ".csv/"]) | TARGETS)
-def test_trials_are_written_to_the_file_that_was_named_or_nowhere(
+def test_row_21_trials_are_written_to_the_file_that_was_named_or_nowhere(
     ledger: Ledger, tmp_path_factory: pytest.TempPathFactory, stem: str, ending: str
 ) -> None:
     folder = tmp_path_factory.mktemp("targets")

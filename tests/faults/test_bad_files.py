@@ -95,7 +95,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("content", "told"), FILES, ids=[told[:40] for _, told in FILES])
-def test_a_file_that_no_person_wrote_is_refused_in_a_few_words(
+def test_row_21_a_file_that_no_person_wrote_is_refused_in_a_few_words(
     refused: Callable[..., str], tmp_path: Path, content: bytes, told: str
 ) -> None:
     (tmp_path / "claim.toml").write_bytes(content)
@@ -106,7 +106,7 @@ def test_a_file_that_no_person_wrote_is_refused_in_a_few_words(
     assert told in message
 
 
-def test_a_sparse_file_of_64_gigabytes_is_refused_unread(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_row_21_a_sparse_file_of_64_gigabytes_is_refused_unread(refused: Callable[..., str], tmp_path: Path) -> None:
     with (tmp_path / "claim.toml").open("wb") as file:
         file.truncate(1 << 36)
     size = (tmp_path / "claim.toml").stat().st_size
@@ -116,7 +116,7 @@ def test_a_sparse_file_of_64_gigabytes_is_refused_unread(refused: Callable[..., 
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks at processes through Linux's /proc")
-def test_a_file_that_says_it_is_empty_is_read_no_further_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_21_a_file_that_says_it_is_empty_is_read_no_further_than_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toml, "MAX_BYTES", 100)
 
     with pytest.raises(ConfigError, match="/proc/self/status: too large; a claim file has at most 100 bytes"):
@@ -136,7 +136,7 @@ def test_a_file_that_says_it_is_empty_is_read_no_further_than_the_cap(monkeypatc
         ("circle", "cannot be read: Too many levels of symbolic links"),
     ],
 )
-def test_what_is_no_file_is_told_as_what_it_is(
+def test_row_21_what_is_no_file_is_told_as_what_it_is(
     refused: Callable[..., str], tmp_path: Path, name: str, told: str
 ) -> None:
     (tmp_path / "claim.toml").write_text(HEAD + BODY)
@@ -160,7 +160,7 @@ print(sorted({"torch", "numpy", "scipy", "timm", "transformers", "yaml", "sqlalc
 """
 
 
-def test_a_refusal_waits_for_no_pipe_and_imports_nothing_slow(tmp_path: Path) -> None:
+def test_row_21_a_refusal_waits_for_no_pipe_and_imports_nothing_slow(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.toml")
     (tmp_path / "deep.toml").write_text("a = " + "[" * 10_000)
     (tmp_path / "wrong.toml").write_text(HEAD.replace("3", "nan") + BODY)
@@ -192,7 +192,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("claim.json", '{"task": {"_target_": "os.system", "command": "touch canary"}}'),
     ],
 )
-def test_yaml_and_json_are_refused_with_what_to_write_instead(
+def test_row_32_yaml_and_json_are_refused_with_what_to_write_instead(
     refused: Callable[..., str], tmp_path: Path, name: str, text: str
 ) -> None:
     (tmp_path / name).write_text(text)
@@ -206,7 +206,9 @@ def test_yaml_and_json_are_refused_with_what_to_write_instead(
 @pytest.mark.parametrize(
     "text", [BOMB, '!!python/object/apply:os.system ["touch canary"]', '{"_target_": "os.system"}']
 )
-def test_yaml_and_json_that_are_called_toml_are_no_toml(refused: Callable[..., str], tmp_path: Path, text: str) -> None:
+def test_row_21_yaml_and_json_that_are_called_toml_are_no_toml(
+    refused: Callable[..., str], tmp_path: Path, text: str
+) -> None:
     (tmp_path / "claim.toml").write_text(text)
 
     assert "claim.toml: not valid TOML" in refused("run", "claim.toml")
@@ -225,7 +227,7 @@ def test_yaml_and_json_that_are_called_toml_are_no_toml(refused: Callable[..., s
         ("tasks.pole.recipe.optimizer=../../os", "no optimizer is called '../../os'"),
     ],
 )
-def test_no_name_in_a_file_reaches_code_that_is_not_installed_as_a_plugin(
+def test_row_32_no_name_in_a_file_reaches_code_that_is_not_installed_as_a_plugin(
     refused: Callable[..., str], tmp_path: Path, word: str, told: str
 ) -> None:
     (tmp_path / "claim.toml").write_text(HEAD + BODY)
@@ -253,7 +255,9 @@ PLACES = [
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "[1.0, nan]"])
 @pytest.mark.parametrize("place", PLACES)
-def test_a_number_that_is_none_is_refused_with_the_path_of_its_option(place: str, value: str, tmp_path: Path) -> None:
+def test_row_21_a_number_that_is_none_is_refused_with_the_path_of_its_option(
+    place: str, value: str, tmp_path: Path
+) -> None:
     (tmp_path / "claim.toml").write_text(HEAD + BODY)
 
     with pytest.raises(ConfigError, match=rf"claim\.toml: {place}(\.1)?: received -?(nan|inf); .* finite number"):
@@ -261,7 +265,7 @@ def test_a_number_that_is_none_is_refused_with_the_path_of_its_option(place: str
 
 
 @pytest.mark.parametrize("budget", ["5 parsecs", "5 epoch s", "-5 steps", "0 steps", "5e3 steps", "five", "1,000"])
-def test_a_wrong_unit_is_refused_with_those_that_are_right(
+def test_row_21_a_wrong_unit_is_refused_with_those_that_are_right(
     refused: Callable[..., str], tmp_path: Path, budget: str
 ) -> None:
     (tmp_path / "claim.toml").write_text(HEAD + BODY)
@@ -273,7 +277,7 @@ def test_a_wrong_unit_is_refused_with_those_that_are_right(
 
 
 @pytest.mark.parametrize("value", ["2026-01-01", "12:00:00", "2026-01-01T00:00:00Z"])
-def test_a_date_is_refused_where_it_stands(value: str, tmp_path: Path) -> None:
+def test_row_21_a_date_is_refused_where_it_stands(value: str, tmp_path: Path) -> None:
     (tmp_path / "claim.toml").write_text(HEAD + BODY)
 
     with pytest.raises(ConfigError, match=r"tasks\.pole\.task\.day: received .* put it between quotes"):
@@ -288,7 +292,7 @@ UNFIT = [
 
 @pytest.mark.parametrize("kind", ["task", "treatment", "goal"])
 @pytest.mark.parametrize("name", UNFIT, ids=ascii)
-def test_a_name_that_is_a_path_or_steers_a_terminal_is_refused(kind: str, name: str) -> None:
+def test_row_21_a_name_that_is_a_path_or_steers_a_terminal_is_refused(kind: str, name: str) -> None:
     data = copy.deepcopy(CLAIM)
     if kind == "goal":
         data["goal"] = name
@@ -305,7 +309,7 @@ def test_a_name_that_is_a_path_or_steers_a_terminal_is_refused(kind: str, name: 
 @pytest.mark.parametrize(
     "name", ["digits", "stdlib-docs", "a.b", "größer (×2)", "画像", "50 %", "x" * 64, "<b>", "h'--"]
 )
-def test_a_name_in_any_script_is_kept_as_it_is(name: str) -> None:
+def test_row_21_a_name_in_any_script_is_kept_as_it_is(name: str) -> None:
     data = copy.deepcopy(CLAIM) | {"goal": name}
     data |= {"tasks": {name: data["tasks"]["pole"]}, "treatments": {name: data["treatments"]["longer"]}}
 
@@ -315,14 +319,14 @@ def test_a_name_in_any_script_is_kept_as_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("sentence", ["a\x1b[2Jb", "a\nb", "a\rb", "a\tb", "a\x00b", "a\u202eb", "a\udcffb"], ids=ascii)
-def test_a_sentence_that_steers_a_terminal_is_refused(sentence: str) -> None:
+def test_row_21_a_sentence_that_steers_a_terminal_is_refused(sentence: str) -> None:
     with pytest.raises(ConfigError, match=r"claim: received 'a\\.*b', which h(as|olds) the") as caught:
         hypotheses(CLAIM | {"claim": sentence}, "file")
 
     assert str(caught.value).isprintable()
 
 
-def test_a_sentence_in_any_script_is_kept_as_it_is() -> None:
+def test_row_21_a_sentence_in_any_script_is_kept_as_it_is() -> None:
     sentence = "Mehr Tiefe hilft: +2\u00a0% bei کتاب\u200cها 👩\u200d🔬"
 
     (found,) = hypotheses(CLAIM | {"claim": sentence}, "file")
@@ -330,7 +334,9 @@ def test_a_sentence_in_any_script_is_kept_as_it_is() -> None:
     assert found.claim == sentence
 
 
-def test_a_file_with_thousands_of_faults_tells_the_first_ten(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_row_21_a_file_with_thousands_of_faults_tells_the_first_ten(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     (tmp_path / "claim.toml").write_text("".join(f"option_{at} = 1\n" for at in range(5000)) + HEAD + BODY)
 
     lines = refused("run", "claim.toml").splitlines()

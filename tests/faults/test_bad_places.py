@@ -45,7 +45,7 @@ def tree(folder: Path) -> list[str]:
         ("~nobody-of-this-name/study", "leads nowhere: its '~' names no user's home"),
     ],
 )
-def test_a_folder_that_no_study_can_have_is_refused_at_once(
+def test_row_21_a_folder_that_no_study_can_have_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, told: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -78,7 +78,7 @@ def test_a_folder_that_no_study_can_have_is_refused_at_once(
         ("link/a", "home/a"),
     ],
 )
-def test_a_folder_is_the_one_that_a_shell_would_take(
+def test_row_21_a_folder_is_the_one_that_a_shell_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, meant: str
 ) -> None:
     for name in ("home", "work"):
@@ -95,7 +95,7 @@ def test_a_folder_is_the_one_that_a_shell_would_take(
 
 
 @given(name=st.text(max_size=20) | st.text(alphabet="~./\\a\0\x1b\udcff", max_size=12))
-def test_any_name_is_a_folder_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+def test_row_21_any_name_is_a_folder_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
     home = tmp_path_factory.mktemp("anywhere")
 
     try:
@@ -120,7 +120,9 @@ def test_any_name_is_a_folder_or_one_clear_error(tmp_path_factory: pytest.TempPa
         ("new/above/" + "n" * 300 + "/study", "cannot be written (File name too long)"),
     ],
 )
-def test_a_folder_that_cannot_be_made_leaves_none_of_those_above_it(tmp_path: Path, folder: str, told: str) -> None:
+def test_row_21_a_folder_that_cannot_be_made_leaves_none_of_those_above_it(
+    tmp_path: Path, folder: str, told: str
+) -> None:
     (tmp_path / "file").write_text("mine")
 
     with pytest.raises(StudyFolderError) as caught:
@@ -131,14 +133,14 @@ def test_a_folder_that_cannot_be_made_leaves_none_of_those_above_it(tmp_path: Pa
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_ledger_that_cannot_have_its_folder_leaves_none_of_those_above_it(tmp_path: Path) -> None:
+def test_row_21_a_ledger_that_cannot_have_its_folder_leaves_none_of_those_above_it(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="cannot be made \\(File name too long\\)"):
         Ledger.open(tmp_path / "new" / "above" / ("n" * 300) / "study")
 
     assert tree(tmp_path) == []
 
 
-def test_a_folder_that_is_made_is_left_to_others_when_it_is_taken_back(tmp_path: Path) -> None:
+def test_row_21_a_folder_that_is_made_is_left_to_others_when_it_is_taken_back(tmp_path: Path) -> None:
     made = place.make(tmp_path / "a" / "b" / "c")
     (tmp_path / "a" / "theirs").touch()
 
@@ -162,7 +164,9 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def test_a_study_on_a_network_file_system_is_refused_and_leaves_nothing(network: Path, arm: Callable[..., Any]) -> None:
+def test_row_21_a_study_on_a_network_file_system_is_refused_and_leaves_nothing(
+    network: Path, arm: Callable[..., Any]
+) -> None:
     with (
         novum.Study(network / "a" / "study", executor="inline") as study,
         pytest.raises(StudyError, match=r"network file system \(nfs4\).*local disk, or set NOVUM_LEDGER_ON_NETWORK=1"),
@@ -172,14 +176,16 @@ def test_a_study_on_a_network_file_system_is_refused_and_leaves_nothing(network:
     assert tree(network) == []
 
 
-def test_a_ledger_on_a_network_file_system_is_refused_and_leaves_nothing(network: Path) -> None:
+def test_row_21_a_ledger_on_a_network_file_system_is_refused_and_leaves_nothing(network: Path) -> None:
     with pytest.raises(StudyError, match=r"network file system \(nfs4\)"):
         Ledger.open(network / "a" / "study")
 
     assert tree(network) == []
 
 
-def test_a_network_file_system_is_accepted_by_who_says_so(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_21_a_network_file_system_is_accepted_by_who_says_so(
+    network: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(place.FORCE, "1")
 
     make(network / "a" / "study")
@@ -217,7 +223,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         (10**12, 0, True, "2_000_000"),
     ],
 )
-def test_a_study_needs_2_mb_or_a_twentieth_of_a_small_disk_and_room_for_a_new_ledger(
+def test_row_21_a_study_needs_2_mb_or_a_twentieth_of_a_small_disk_and_room_for_a_new_ledger(
     tmp_path: Path, disk: Callable[..., None], size: int, free: int, known: bool, needed: str
 ) -> None:
     folder = tmp_path / "new" / "study"
@@ -237,7 +243,7 @@ def test_a_study_needs_2_mb_or_a_twentieth_of_a_small_disk_and_room_for_a_new_le
     assert folder.is_dir() is (known or free > 0)
 
 
-def test_a_disk_that_takes_no_more_files_has_no_room(tmp_path: Path, disk: Callable[..., None]) -> None:
+def test_row_21_a_disk_that_takes_no_more_files_has_no_room(tmp_path: Path, disk: Callable[..., None]) -> None:
     disk(10**12, 10**11, files=0)
 
     assert place.room(tmp_path) == 0
@@ -245,7 +251,7 @@ def test_a_disk_that_takes_no_more_files_has_no_room(tmp_path: Path, disk: Calla
         make(tmp_path / "study")
 
 
-def test_a_disk_of_unknown_size_is_taken_to_have_room(tmp_path: Path, disk: Callable[..., None]) -> None:
+def test_row_21_a_disk_of_unknown_size_is_taken_to_have_room(tmp_path: Path, disk: Callable[..., None]) -> None:
     disk(0, 0)
 
     make(tmp_path / "study")
@@ -253,7 +259,9 @@ def test_a_disk_of_unknown_size_is_taken_to_have_room(tmp_path: Path, disk: Call
     assert place.room(tmp_path / "study") == sys.maxsize
 
 
-def test_room_is_that_of_the_disk_which_the_folder_will_lie_on(tmp_path: Path, disk: Callable[..., None]) -> None:
+def test_row_21_room_is_that_of_the_disk_which_the_folder_will_lie_on(
+    tmp_path: Path, disk: Callable[..., None]
+) -> None:
     disk(10**12, 5 * MB)
 
     assert place.room(tmp_path / "not" / "there" / "yet") == 5 * MB
@@ -304,7 +312,7 @@ def mounted(tmp_path: Path) -> Callable[[str], Any]:
     return run
 
 
-def test_a_new_study_on_a_disk_of_200_kb_is_refused_and_leaves_nothing(mounted: Callable[[str], Any]) -> None:
+def test_row_21_a_new_study_on_a_disk_of_200_kb_is_refused_and_leaves_nothing(mounted: Callable[[str], Any]) -> None:
     code, said, left = mounted(f"mount('size=200k')\nprint(json.dumps([*told(*{TRAIN}), tree()]))")
 
     assert code == 3
@@ -313,7 +321,7 @@ def test_a_new_study_on_a_disk_of_200_kb_is_refused_and_leaves_nothing(mounted: 
     assert left == []
 
 
-def test_a_study_whose_disk_is_full_is_refused_as_it_is_and_goes_on_when_there_is_room(
+def test_row_21_a_study_whose_disk_is_full_is_refused_as_it_is_and_goes_on_when_there_is_room(
     mounted: Callable[[str], Any],
 ) -> None:
     found = mounted(f"""
@@ -343,7 +351,7 @@ print(json.dumps([code, said, same]))
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_a_study_on_a_read_only_disk_is_refused_and_an_old_one_is_still_read(
+def test_row_21_a_study_on_a_read_only_disk_is_refused_and_an_old_one_is_still_read(
     mounted: Callable[[str], Any], there: bool
 ) -> None:
     code, said, left, read = mounted(f"""

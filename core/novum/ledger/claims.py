@@ -71,6 +71,8 @@ class Claims(Streams):
 
         None where there is none. Raises StudyError, with the list, where a prefix fits several.
         """
+        if not id_or_prefix.isprintable():  # a lone surrogate, which no database takes, is not printable either
+            return None
         table = schema.hypotheses
         close = table.c.id == id_or_prefix
         if len(id_or_prefix) >= SHORTEST_PREFIX:

@@ -123,9 +123,11 @@ class SqliteDatabase(Database):
         try:
             with self.read() as connection:
                 version = self._version(connection)
-        except StudyError:
-            # A read-only folder has no room for the log's index; with no log there is nothing that it would hold.
-            if os.access(self.folder, os.W_OK) or self._file.with_name(f"{FILE}-wal").exists():
+        except StudyError as error:
+            # A read-only folder or a full disk has no room for the log's index; with no log it would hold nothing.
+            roomless = isinstance(error, DiskFullError) or not os.access(self.folder, os.W_OK)
+            log = self._file.with_name(f"{FILE}-wal")
+            if not roomless or (log.exists() and log.stat().st_size > 0):
                 raise
             self._engine.dispose()
             self._engine = _engine(self._file, "ro&immutable=1")
