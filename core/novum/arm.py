@@ -146,8 +146,8 @@ def canonical(value: Any) -> str:
         from novum.config import plain, shown
 
         raise ConfigError(
-            f"{shown(value)} cannot be written as JSON ({plain(str(error), 200)}); options are text, finite numbers, true or "
-            "false, lists and tables of these."
+            f"{shown(value)} cannot be written as JSON ({plain(str(error), 200)}); options are text, finite "
+            "numbers, true or false, lists and tables of these."
         ) from None
 
 
