@@ -12,9 +12,9 @@ import pytest
 import torch
 from novum import Batch, Loss, Metric, Scores, StudyError, Undefined
 from novum.executors import InlineExecutor, Job
+from novum.faults import STOPPING
 from novum.lab import local_code
 from novum.runner.resolve import resolve
-from novum.trials import STOPPING
 
 # --------------------------------------------------------------------------------------- 13: a loss that is no number
 
