@@ -223,15 +223,17 @@ def judge(folder: Path, out: str, whole: tuple[Any, dict[str, Any]], tally: Tall
 def page(tally: Tally, seconds: float) -> str:
     """The table, as a page."""
     quick = statistics.quantiles(tally.recovery, n=100, method="inclusive") if len(tally.recovery) > 2 else [0.0] * 99
+    kinds = ", ".join(f"{number} {kind}s" for kind, number in sorted(tally.kills.items()))
     lines = [
         "# A soak of kills",
         "",
-        "Made by `experiments/soak/soak.py`. Real loops, executors and ledgers around a stand-in for training; workers,",
-        "loops and fork servers are killed with SIGKILL at random moments, and the same command is given again.",
+        "Made by `experiments/soak/soak.py`. Real loops, executors and ledgers around a stand-in for training;",
+        "workers, loops and fork servers are killed with SIGKILL at random moments, and the same command is given",
+        "again.",
         "",
         "| what | number |",
         "|---|---|",
-        f"| kills | {sum(tally.kills.values())} ({', '.join(f'{n} {kind}' for kind, n in sorted(tally.kills.items()))}) |",
+        f"| kills | {sum(tally.kills.values())} ({kinds}) |",
         f"| studies, trials that ended | {tally.studies}, {tally.trials} |",
         f"| acknowledged results looked at after a kill | {tally.acknowledged} |",
         f"| acknowledged results lost | {tally.faults['lost']} |",
