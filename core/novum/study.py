@@ -348,7 +348,8 @@ class Study:
         url = self._url()
         if url is None:
             archive.refuse_headless(self.folder)
-            return (self.folder / "ledger.sqlite").exists()
+            if not (self.folder / "ledger.sqlite").exists():
+                return False
         from novum.ledger import Ledger
 
         return Ledger.begun(self.folder, url)

@@ -10,7 +10,7 @@ import pytest
 from novum import StudyError
 from novum.executors import InlineExecutor, spool
 from novum.experiment import Trial
-from novum.feed import ATTEMPTS
+from novum.faults import ATTEMPTS
 from novum.lab import Lab, Listener
 from novum.ledger import Ledger
 from novum.pieces import weights

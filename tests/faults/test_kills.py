@@ -6,7 +6,9 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,30 @@ def test_row_17_a_time_limit_that_the_recipe_registers_makes_a_hang_an_outcome(
     assert (row["state"], row["attempts"]) == ("diverged", 1)
     (note,) = json.loads(out)["tasks"]["Coin"]["notes"]
     assert "it did not end within the 1 s that its recipe registers; it counts as the worst value" in note
+
+
+def test_row_1_a_rehearsal_whose_process_is_killed_is_done_again(
+    tmp_path: Path, start: Any, whole: Any, words: Any, tools: Any
+) -> None:
+    code, out, err = start(tmp_path, *words, SOAK_FAULTS='{"observe": "kill", "preflight": "kill"}', **FAST).end()
+
+    assert code == 0, err
+    assert len(list(tmp_path.glob("*.met"))) == 2
+    tools.check_whole(tmp_path, whole, out)
+
+
+@pytest.mark.parametrize("content", [b"", None], ids=["nothing-written", "header-only"])
+def test_row_2_a_loop_killed_while_it_made_its_ledger_begins_anew(
+    tmp_path: Path, start: Any, whole: Any, words: Any, tools: Any, content: bytes | None
+) -> None:
+    file = tmp_path / "ledger.sqlite"
+    file.write_bytes(b"")
+    if content is None:  # the switch to the write-ahead log writes the first page before any table is made
+        with closing(sqlite3.connect(file)) as raw:
+            raw.execute("PRAGMA journal_mode = WAL")
+        assert file.stat().st_size > 0
+
+    code, out, err = start(tmp_path, *words, **FAST).end()
+
+    assert code == 0, err
+    tools.check_whole(tmp_path, whole, out)

@@ -79,6 +79,24 @@ class SqliteDatabase(Database):
             raise
         return database
 
+    @classmethod
+    def begun(cls, folder: Path) -> bool:
+        """Whether `folder` has a ledger; a file that nothing was written into yet, for its maker was killed, is none.
+
+        Raises StudyError for a foreign, damaged or newer file.
+        """
+        path = folder / FILE
+        if not path.exists() or path.stat().st_size == 0:
+            return False
+        database = cls(folder, read_only=True)
+        try:
+            with database.read() as connection:
+                return database._version(connection) > 0
+        except DiskFullError:
+            return True  # no room for the log's index: whoever opens it is told, or reads without
+        finally:
+            database.close()
+
     def close(self) -> None:
         """Close every connection; the last one to close folds the write-ahead log into the file."""
         self._closed = True

@@ -13,7 +13,7 @@ from novum.ledger.claims import Claims
 from novum.ledger.files import Files
 from novum.ledger.records import persistent
 from novum.ledger.sessions import Sessions
-from novum.ledger.sqlite import FILE, SqliteDatabase
+from novum.ledger.sqlite import SqliteDatabase
 from novum.ledger.trials import Trials
 
 
@@ -56,7 +56,7 @@ class Ledger(Claims, Trials, Sessions, Files):
     def begun(folder: Path, url: str | None) -> bool:
         """Whether there is a ledger. Raises StudyError where a server cannot be asked."""
         if url is None:
-            return (folder / FILE).exists()
+            return SqliteDatabase.begun(folder)
         from novum.ledger.postgres import PostgresDatabase
 
         return PostgresDatabase.begun(folder, url)
