@@ -376,13 +376,14 @@ def test_a_closed_iterator_ends_its_own_jobs_and_no_others(direct: RayExecutor, 
     direct.acknowledge(next(mine).job)
     theirs = direct.run([Job("start", "echo", {}), Job("theirs", "sleep", {"pids": str(tmp_path / "x"), "seconds": 2})])
     direct.acknowledge(next(theirs).job)
+    family = pids(tmp_path / "mine")
 
     mine.close()  # type: ignore[attr-defined]
     (result,) = theirs
     direct.acknowledge(result.job)
 
     assert result.error is None
-    assert not alive(pids(tmp_path / "mine")[0])
+    assert not alive(family[0])
     assert direct.running() == ()
 
 
