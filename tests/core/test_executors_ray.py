@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -376,13 +377,14 @@ def test_a_closed_iterator_ends_its_own_jobs_and_no_others(direct: RayExecutor, 
     direct.acknowledge(next(mine).job)
     theirs = direct.run([Job("start", "echo", {}), Job("theirs", "sleep", {"pids": str(tmp_path / "x"), "seconds": 2})])
     direct.acknowledge(next(theirs).job)
+    family = pids(tmp_path / "mine")
 
     mine.close()  # type: ignore[attr-defined]
     (result,) = theirs
     direct.acknowledge(result.job)
 
     assert result.error is None
-    assert not alive(pids(tmp_path / "mine")[0])
+    assert not alive(family[0])
     assert direct.running() == ()
 
 
@@ -555,3 +557,22 @@ def test_listing_the_executors_does_not_import_ray() -> None:
     done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"
+
+
+def test_a_driver_under_uv_run_starts_its_workers_as_any_other() -> None:
+    """Ray notices `uv run` among the parents of a driver, and would give every worker that command."""
+    code = (
+        "from novum.executors.ray_cluster import Cluster\nimport ray\ncluster = Cluster(None, 1)\n"
+        "print(ray.get_runtime_context().runtime_env.to_dict())\ncluster.leave()\n"
+    )
+    uv = shutil.which("uv") or str(Path(__file__).parents[2] / ".tools" / "bin" / "uv")
+
+    ended = subprocess.run(
+        [uv, "run", "--no-sync", "--no-project", "--python", sys.executable, "python", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout.strip()) == (0, "{}"), ended.stderr

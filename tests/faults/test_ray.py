@@ -17,6 +17,8 @@ import novum
 import pytest
 from novum.lab import Listener
 
+STORE = 80_000_000
+"""Bytes of each node's shared memory."""
 PATIENCE = 120.0
 """Seconds until the test gives up waiting; how long anything takes is no test's business."""
 TOY = Path(__file__).parents[1] / "toy.py"
@@ -55,24 +57,20 @@ class Holds(Listener):
             (self._folder / "hold").touch()
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head that runs no jobs, and two nodes that run one each, as processes of this machine."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    with warnings.catch_warnings():
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head that runs no jobs; further nodes are processes of this machine, too."""
+    haste = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 4}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own, while it starts and ends
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         from ray.cluster_utils import Cluster
 
-        options = {"object_store_memory": 80_000_000, "include_dashboard": False}
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **options})
-        made.nodes = [made.add_node(num_cpus=1, object_store_memory=80_000_000) for _ in range(2)]
-    monkeypatch.setenv("RAY_ADDRESS", made.address)
-    try:
+        head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False, "_system_config": haste}
+        made = Cluster(initialize_head=True, head_node_args=head)
+        patch.setenv("RAY_ADDRESS", made.address)
         yield made
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            made.shutdown()
+        made.shutdown()
 
 
 def measured(text: str) -> Any:
@@ -116,6 +114,8 @@ def test_a_node_lost_in_mid_trial_costs_time_and_nothing_else(
         monkeypatch.setattr(
             RayExecutor.__init__, "__kwdefaults__", RayExecutor.__init__.__kwdefaults__ | {"direct": False}
         )
+    while len(cluster.worker_nodes) < 2:
+        cluster.add_node(num_cpus=1, object_store_memory=STORE)
     held = script(tmp_path)
     arm = novum.arm(novum.task(held.Held, size=60, noise=0.4), novum.model(held.Linear, spread=0.0, dropout=0.5))
     blind = arm.but(model=arm.model.but(blind=True))
