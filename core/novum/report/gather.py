@@ -37,7 +37,7 @@ def gather(ledger: Ledger, hypothesis_id: str) -> dict[str, Any]:
         openings     {"mine": those of this hypothesis, "test": how often the study opened `test`}
         stream       {"account": the goal's hypotheses in order, or None where it names no goal, "alone": how many
                      hypotheses of the study name none}
-        sessions     those that ran trials of it, in order: id, state, reason, started, ended, executor, machine (A, B, …;
+        sessions     that ran trials of it, in order: id, state, reason, started, ended, executor, machine (A, B, …;
                      no host's name leaves the study), environment (its hash, or None), trials (how many ended in it)
         environment  of the machine that gathers, at this moment
         times        registered, opened, verdict, first_start, last_end (ISO-8601 or None), wall_seconds (or None)
