@@ -59,6 +59,7 @@ class Piece:
             "plan": trial.plan,
             "seed": {name: trial.seed[name] for name in ("root", "block", "index")},
             "local": local_code(trial.plan["arm"]),
+            "resources": resources(trial.plan["arm"]["recipe"]),
         }
         if self.split is None:
             parent = None if trial.parent is None else weights(lab, trial.parent)
@@ -67,6 +68,15 @@ class Piece:
             payload |= {"weights": weights(lab, trial), "split": self.split}
         kind = "train" if self.split is None else "score"
         return Job(self.key, kind, payload, timeout=time_limit(lab, trial.plan, points), about=self.row())
+
+
+def resources(recipe: Mapping[str, Any]) -> dict[str, float]:
+    """What a cluster reserves for one trial of a recipe: {"cpus", "gpus", "memory" in bytes}, without what it leaves
+    open.
+    """
+    memory = recipe.get("memory_gb")
+    asked = {"cpus": recipe.get("cpus", 1), "gpus": recipe.get("gpus"), "memory": memory and memory * 1e9}
+    return {name: amount for name, amount in asked.items() if amount is not None}
 
 
 def with_parents(trials: Iterable[Trial]) -> dict[str, Trial]:
