@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from novum.config import flaw, plain, shown
 from novum.errors import StudyError
@@ -79,3 +84,55 @@ def make(folder: Path, *, network: bool = False) -> None:
         raise StudyFolderError(
             f"the study's folder {str(folder)!r} cannot be written ({error.strerror}); {_CHOOSE}."
         ) from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the study's lock. The kernel frees it when the process ends, however it ends.
+
+    Raises StudyError when another process works in the study.
+    """
+    import fcntl
+
+    file: TextIO
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise StudyError(
+                f"another process (pid {owner}) is working in {folder}; wait for it, stop it, or use another folder. "
+                "`novum status` reads the study meanwhile."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM (a batch system's, a container's) end the work as Ctrl-C does: workers end, and nothing is lost.
+
+    Only in the main thread, and only where the program itself has no handler.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: the same as Ctrl-C, from the system."""

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from novum import plugins
 from novum.arm import Arm
 from novum.errors import ConfigError, StudyError
-from novum.folder import chosen, make
+from novum.folder import chosen, interruptible, locked, make
 from novum.hypothesize import Hypothesis
 from novum.lab import Lab, Lines, Listener, local_code
-from novum.recipe import Recipe
+from novum.readiness import check_names, preload
 from novum.run import Run
 
 if TYPE_CHECKING:
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from novum.loop import Seen
     from novum.preview import Preview
     from novum.repair import Repair
+    from novum.session import Session
     from novum.validate import Verdict
 
 DEFAULT_FOLDER = "novum-study"
@@ -284,16 +283,16 @@ class Study:
         return f"Study({str(self.folder)!r})"
 
     @contextmanager
-    def _working(self, *arms: Arm) -> Iterator[Lab]:
-        """The lab, with the folder locked against other processes, what an earlier run left taken in, and interrupted
-        trials back in the plan.
+    def opened(self) -> Iterator[tuple[Ledger, Session]]:
+        """The ledger, open to write, checked, and this process as a session in it; the folder is locked against others.
+
+        Raises StudyError where another process works in the folder, and where the record is damaged.
         """
-        from novum import archive, trials
+        from novum import archive
         from novum.ledger import Ledger
         from novum.session import Session
 
         plugins.refuse_within_worker()
-        executor = self._start(arms)
         url = self._url()
         make(self.folder, network=url is not None)
         if url is None:
@@ -309,10 +308,20 @@ class Study:
                     "Nothing was changed. `novum repair` rebuilds it; or restore a copy of the whole folder."
                 )
             with Session(ledger, self.folder, self._executor_name) as session:
-                lab = Lab(self.folder, ledger, executor, self._listener, self._tracker, session, self._timeout)
-                trials.recover(lab)
-                archive.sync(ledger, self.folder)
-                yield lab
+                yield ledger, session
+
+    @contextmanager
+    def _working(self, *arms: Arm) -> Iterator[Lab]:
+        """The lab, with what an earlier run left taken in, and interrupted trials back in the plan."""
+        from novum import archive, trials
+
+        plugins.refuse_within_worker()
+        executor = self._start(arms)
+        with self.opened() as (ledger, session):
+            lab = Lab(self.folder, ledger, executor, self._listener, self._tracker, session, self._timeout)
+            trials.recover(lab)
+            archive.sync(ledger, self.folder)
+            yield lab
 
     def _start(self, arms: Sequence[Arm]) -> Executor:
         check_names(arms, self._tracker)
@@ -400,90 +409,3 @@ class Study:
 
 def _arms(hypothesis: Hypothesis) -> list[Arm]:
     return [arm for each in hypothesis.tasks.values() for arm in each.arms.values()]
-
-
-def _chain(arms: Sequence[Arm]) -> Iterator[Arm]:
-    for arm in arms:
-        above: Arm | None = arm
-        while above is not None:
-            yield above
-            above = above.start_from
-
-
-def check_names(arms: Sequence[Arm], tracker: str) -> None:
-    """Fail at once, before any worker starts, for a plugin that is not installed or an option that is wrong."""
-    from novum import config
-
-    plugins.load("tracker", tracker)
-    for arm in _chain(arms):
-        for part in (arm.task, arm.model, arm.evaluator):
-            if part is not None:
-                config.parse(plugins.load(part.kind, part.name).Config, part.options, f"{part.kind} {part.name!r}")
-        config.parse(Recipe, arm.recipe, "recipe")
-        if "optimizer" in arm.recipe:
-            plugins.load("optimizer", arm.recipe["optimizer"])
-        if "schedule" in arm.recipe:
-            plugins.load("schedule", arm.recipe["schedule"])
-
-
-def preload(arms: Sequence[Arm]) -> list[str]:
-    """The slow modules that these arms' plugins name, for workers to load once."""
-    found: Mapping[str, None] = {
-        module: None
-        for arm in _chain(arms)
-        for part in (arm.task, arm.model)
-        for module in plugins.load(part.kind, part.name).imports
-    }
-    return list(found)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the study's lock. The kernel frees it when the process ends, however it ends.
-
-    Raises StudyError when another process works in the study.
-    """
-    import fcntl
-
-    file: TextIO
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise StudyError(
-                f"another process (pid {owner}) is working in {folder}; wait for it, stop it, or use another folder. "
-                "`novum status` reads the study meanwhile."
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM (a batch system's, a container's) end the work as Ctrl-C does: workers end, and nothing is lost.
-
-    Only in the main thread, and only where the program itself has no handler.
-    """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: the same as Ctrl-C, from the system."""

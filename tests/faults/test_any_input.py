@@ -20,8 +20,8 @@ from novum.cli.app import parse_arm
 from novum.errors import DataError, InputError, PluginError, StudyError
 from novum.executors import Job, spool
 from novum.ledger import Ledger
+from novum.readiness import check_names
 from novum.recipe import Recipe
-from novum.study import check_names
 
 MANY = settings(max_examples=150)
 LONGEST_MESSAGE = 3000
@@ -311,11 +311,11 @@ def test_row_21_logs_shows_the_one_trial_that_begins_so_or_names_how_many_do(led
 
     if len(begin) == 1:
         with redirect_stdout(out):
-            record.logs(asked, str(ledger.path.parent), as_json=True)
+            record.logs(asked, str(ledger.folder), as_json=True)
         assert f'"trial": "{begin[0]}"' in out.getvalue()
     else:
         with pytest.raises(StudyError, match=f"names {len(begin)} trials"):
-            record.logs(asked, str(ledger.path.parent))
+            record.logs(asked, str(ledger.folder))
 
 
 # NUL cannot stand in an argument of a process
@@ -331,7 +331,7 @@ def test_row_21_trials_are_written_to_the_file_that_was_named_or_nowhere(
 
     try:
         with redirect_stdout(io.StringIO()):
-            record.trials(target, str(ledger.path.parent))
+            record.trials(target, str(ledger.folder))
     except (ConfigError, DataError) as error:
         told_briefly(error)
         assert tree(folder) == {}

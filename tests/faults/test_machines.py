@@ -124,3 +124,12 @@ def test_a_folder_remembers_its_server_without_the_password(
     assert not (tmp_path / "ledger.sqlite").exists()
     with pytest.raises(novum.ConfigError, match="a study has one: leave --ledger"):
         novum.Study(tmp_path, ledger=postgres.url()).status()
+
+
+def test_a_function_is_not_compared_in_a_study_that_machines_share(tmp_path: Path, postgres: Any) -> None:
+    study = novum.Study(tmp_path, ledger=postgres.url())
+
+    with pytest.raises(novum.StudyError, match="a function cannot travel to them; give compare a study of its own"):
+        novum.compare(control=lambda seed: 0.5, treatment=lambda seed: 0.6, max_seeds=3, study=study)
+
+    assert study.hypotheses() == []
