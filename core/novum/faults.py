@@ -21,8 +21,8 @@ STOPPING = ("StudyError", "RegistrationError", "InputError", "ConfigError", "Dat
 imported)."""
 DEVICE_MEMORY = ("OutOfMemoryError", "AcceleratorError")
 """Classes of torch's errors for a device without room; the second one has other causes, too."""
-NO_SPACE = ("[Errno 28]", "[Errno 122]")
-"""ENOSPC and EDQUOT, as an OSError's message begins on Linux."""
+NO_SPACE = ("[Errno 28]", "[Errno 122]", "[Errno 27]")
+"""ENOSPC, EDQUOT and EFBIG, as an OSError's message begins on Linux."""
 WORKER = "DataLoader worker"
 """How torch's messages about a worker process of a data loader begin, killed or gone."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from novum import disk, faults, pieces
+from novum.errors import DiskFullError
 from novum.faults import ATTEMPTS
 from novum.lab import reraise
 from novum.pieces import Piece
@@ -214,12 +215,19 @@ class Feed:
         trouble = self._trouble(piece.key)
         if fault == "memory":
             return self._smaller(piece, error.message)
+        if fault == "disk" and disk.shortage(self._lab.folder) is not None:
+            return None  # it is waited for
         if fault in ("lost", "slow", "disk"):
             self._lost = piece.key
-            if fault != "disk" or disk.shortage(self._lab.folder) is None:  # a full disk is waited for
-                trouble.losses += 1
+            trouble.losses += 1
             if trouble.losses < ATTEMPTS:
                 return None
+        if fault == "disk":  # there is room, and writing fails all the same: that is no fault of the trial
+            self._lab.ledger.release(piece.key, error.message)
+            raise DiskFullError(
+                f"{piece.title}: its result could not be written {trouble.losses} times, though the disk has room "
+                f"({error.message}). Look at limits on the size of files and at quotas; then the same command goes on."
+            )
         return f"{error.type}: {error.message}"
 
     def _smaller(self, piece: Piece, message: str) -> str | None:

@@ -90,7 +90,7 @@ class Session:
 
     def _beat(self) -> None:
         while not self._over.wait(interval()):
-            with suppress(NovumError):  # the next one tells as much
+            with suppress(Exception):  # the next one tells as much
                 self._ledger.beat(self.id)
 
     def take_over(self) -> list[str]:
@@ -101,10 +101,11 @@ class Session:
         if shared and time.monotonic() - self._looked < interval():
             return []
         self._looked = time.monotonic()
-        beats = self._ledger.beats()
+        beats, runners = self._ledger.beats(), self._ledger.runners()
         lost = []
         for row in self._ledger.sessions():
-            if row["id"] == self.id or row["state"] not in ("working", "paused"):
+            cut = row["state"] == "working" or (row["state"] == "paused" and row["id"] in runners)
+            if row["id"] == self.id or not cut:  # one that ended as paused has put its trials back itself
                 continue
             if shared and not gone(row["about"]) and not self._silent(row["id"], beats.get(row["id"], 0)):
                 continue

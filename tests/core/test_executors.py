@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import math
@@ -192,6 +193,29 @@ def test_results_stay_in_the_spool_until_they_are_acknowledged(executor: Executo
     assert [(each.id, each.about) for each in spool.kept(executor.folder)] == [("well", {"of": "this"})]
     assert left == ["ill"]
     assert list(orphans(executor.folder)) == []
+
+
+def test_a_result_without_room_on_the_disk_is_told_and_stops_nothing(
+    executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if isinstance(executor, InlineExecutor):
+        real = spool.put
+
+        def put(target: Path, content: bytes) -> None:
+            if target.name.startswith("full"):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            real(target, content)
+
+        monkeypatch.setattr(spool, "put", put)
+        results = list(executor.run([Job("full", "echo", {}), Job("after", "echo", {})]))
+    else:
+        results = list(executor.run([Job("full", "unwritable", {})]))
+        (executor.folder / "elsewhere").rename(executor.folder / "spool")
+        results += list(executor.run([Job("after", "echo", {})]))
+
+    first, second = results
+    assert first.error is not None and first.error.type == "NoSpace"
+    assert second.error is None
 
 
 def test_a_result_of_an_earlier_attempt_is_never_taken_for_a_new_one(executor: Executor) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from novum.errors import ConfigError
 from novum.executors import spool
 from novum.executors.base import PERFORM, Executor, Job, Result, cores, resolve
-from novum.executors.outcome import attempt, fields, result
+from novum.executors.outcome import CANNOT_STORE, attempt, fields, result
 from novum.executors.waiting import Waiting
 
 
@@ -57,16 +57,20 @@ class InlineExecutor(Executor):
             spool.remove(self.folder, job.id, job.attempt)
             self._current, slot = job.id, os.environ.get("NOVUM_SLOT")
             os.environ["NOVUM_SLOT"] = "0"
-            started = time.monotonic()
+            started, status = time.monotonic(), 0
             try:
                 attempt(perform, fields(job), self.folder, debug=self._debug)
+            except OSError:  # of the spool: what the job itself raises is stored there
+                if self._debug:
+                    raise
+                status = CANNOT_STORE
             finally:
                 self._current = None
                 if slot is None:
                     del os.environ["NOVUM_SLOT"]
                 else:
                     os.environ["NOVUM_SLOT"] = slot
-            done = result(job, self.folder, time.monotonic() - started, status=0)
+            done = result(job, self.folder, time.monotonic() - started, status=status)
             waiting.ended(job.id, well=done.error is None)
             yield done
 

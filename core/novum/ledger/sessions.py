@@ -64,8 +64,10 @@ class Sessions(Records):
                 change.event("session", {"session": session, "state": "working"})
 
     def beats(self) -> dict[str, int]:
-        """How often each session that works has shown that it lives. Only changes tell: no clock is compared."""
+        """How often each session that works, or waits, has shown that it lives. Only changes tell: no clock is
+        compared.
+        """
         table, beats = schema.sessions, schema.beats
         query = select(beats.c.session, beats.c.count).join(table, table.c.id == beats.c.session)
-        rows = self._rows(query.where(table.c.state == "working"))
+        rows = self._rows(query.where(table.c.state.in_(("working", "paused"))))
         return {str(row["session"]): int(row["count"]) for row in rows}

@@ -83,6 +83,12 @@ class Trials(Records):
             rows = list(where_in(connection, query, table, "key", keys))
         return [_trial(row) for row in sorted(rows, key=lambda row: int(row["seq"]))]
 
+    def runners(self) -> set[str]:
+        """Ids of the sessions that trials in process belong to."""
+        table = schema.trials
+        rows = self._rows(select(table.c.session).where(table.c.state == "running", table.c.session.is_not(None)))
+        return {str(row["session"]) for row in rows}
+
     def finished(self) -> set[str]:
         """Keys of the trials that have ended, however."""
         rows = self._rows(select(schema.trials.c.key).where(schema.trials.c.state.in_(FINISHED)))

@@ -167,7 +167,9 @@ def _row(trial: Trial, stored: Mapping[str, Any] | None, metric: str) -> dict[st
 
 def _sessions(ledger: Ledger, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ended = Counter(row["session"] for row in trials if row["finished"] is not None)
-    touched = {row["session"] for row in trials}
+    keys = {row["key"] for row in trials}
+    began = [event["payload"] for event in ledger.events(kind="started")]
+    touched = {each.get("session") for each in began if each["trial"] in keys}
     known = [row for row in ledger.sessions() if row["id"] in touched]
     hosts = list(dict.fromkeys(row["about"]["host"] for row in known))
     return [
