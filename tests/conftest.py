@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # begun in the background by a shell; tests send it to others
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is first imported
 settings.register_profile("novum", max_examples=25, deadline=None, derandomize=True, database=None)
 settings.load_profile("novum")
@@ -21,6 +24,8 @@ SKIPS = (
     "NOVUM_DATA",  # the folder of real data sets is not there
     "root may write anywhere",
     "looks at processes through Linux's /proc",
+    "mounting needs a namespace",
+    "no PostgreSQL server is installed",
 )
 """Why a test may be skipped: its reason holds one of these. Any other skip is a failure."""
 
@@ -52,6 +57,20 @@ def toy() -> Any:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Any]:
+    """A PostgreSQL server of tests/postgres.py: `postgres.url()` is the url of a new study."""
+    spec = importlib.util.spec_from_file_location("novum_tests_postgres", Path(__file__).parent / "postgres.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.programs() is None:
+        pytest.skip("no PostgreSQL server is installed (Debian's package postgresql has one)")
+    server = module.Server()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(scope="session")

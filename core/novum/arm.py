@@ -142,10 +142,12 @@ def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, no not-a-number. Raises ConfigError otherwise."""
     try:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
+        from novum.config import plain, shown
+
         raise ConfigError(
-            f"{value!r} cannot be written as JSON ({error}); options are text, finite numbers, true or false, lists "
-            "and tables of these."
+            f"{shown(value)} cannot be written as JSON ({plain(str(error), 200)}); options are text, finite "
+            "numbers, true or false, lists and tables of these."
         ) from None
 
 

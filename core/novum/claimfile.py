@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,15 +10,19 @@ from pydantic import Field
 
 from novum import config
 from novum.arm import Arm
-from novum.errors import ConfigError, DataError, closest
+from novum.config import flaw, plain, shown
+from novum.errors import ConfigError, closest
 from novum.hypothesize import Comparison, Hypothesis
+from novum.toml import put, read, sound
 
-MAX_BYTES = 1_000_000
 SHARED = (
     *("margins", "estimand", "batch", "test", "futility", "expected_effect", "goal", "fdr", "scope", "confirm"),
     *("price_per_hour", "seed", "keep", "metric", "rests_on"),
 )
 """What every treatment's hypothesis takes from the file as it stands."""
+LONGEST_CLAIM = 1000
+LONGEST_NAME = 64
+MOST_COMPARISONS = 1000
 ARM_KEYS = ("task", "model", "evaluator", "recipe", "start_from")
 
 
@@ -46,7 +48,7 @@ class TaskTable(Override):
     """What the control changes on this task."""
     treatments: dict[str, Override] = {}
     """What each treatment changes on this task."""
-    metric: str | None = None
+    metric: Annotated[str, Field(max_length=100)] | None = None
     """The metric that decides, if not the evaluator's primary one."""
     minimum_effect: float | None = None
     """The least effect that counts, on this task's scale."""
@@ -83,7 +85,7 @@ class ClaimFile(config.Config):
     """The stream of hypotheses that this claim belongs to."""
     fdr: Literal["lord++", "lond", "none"] = "lord++"
     """How a goal's error rate is spent on its hypotheses."""
-    scope: str = "all"
+    scope: Annotated[str, Field(max_length=100)] = "all"
     """On how many tasks it must hold: all, at_least(r), or their average."""
     confirm: Literal["same-networks", "fresh-seeds"] = "same-networks"
     """Which networks new data are scored with."""
@@ -91,9 +93,9 @@ class ClaimFile(config.Config):
     """Price of one device for an hour, in any currency, to report money."""
     seed: int = 0
     """Root of the seed schedule."""
-    keep: str = "first"
+    keep: Annotated[str, Field(max_length=100)] = "first"
     """Which trained weights outlive the verdict: none, first (the first seed of each arm) or all."""
-    metric: str | None = None
+    metric: Annotated[str, Field(max_length=100)] | None = None
     """The metric that decides, if not each evaluator's primary one."""
     rests_on: tuple[str, ...] = ()
     """Ids of the observations behind the claim."""
@@ -114,7 +116,7 @@ def load(path: str | Path, treatment: str | None = None, overrides: Sequence[str
     if treatment is None and len(found) == 1:
         return next(iter(found.values()))
     if treatment not in found:
-        raise ConfigError(f"{path}: which treatment? received {treatment!r}; {closest(str(treatment), found)}.")
+        raise ConfigError(f"{path}: which treatment? received {shown(treatment)}; {closest(str(treatment), found)}.")
     return found[treatment]
 
 
@@ -128,41 +130,27 @@ def load_all(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Hypothesi
     data = read(Path(path))
     for override in overrides:
         put(data, override)
-    return hypotheses(data, str(path))
-
-
-def read(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file of at most 1 MB. Raises DataError or ConfigError with the place of the fault."""
-    try:
-        if not path.is_file():
-            raise DataError(f"no claim file at {str(path)!r}; give the path of a .toml file.")
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigError(f"{path}: {path.stat().st_size} bytes; a claim file has at most {MAX_BYTES}.")
-        text = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"the claim file {str(path)!r} cannot be read: {error.strerror}.") from None
-    try:
-        return tomllib.loads(text.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}.") from None
+    return hypotheses(data, plain(str(path), 300))
 
 
 def hypotheses(data: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...]:
     """Hypotheses from the tables of a claim file. Raises ConfigError, with the place of the fault."""
+    sound(data, where)
     _explain_misplaced(data, where)
     data, bars = _take_bars(data, where)
     most = data.get("max_seeds", 10)
     if not (isinstance(most, int) and not isinstance(most, bool)) and most != "open":
-        raise ConfigError(f'{where}: max_seeds: received {most!r}; give a whole number from 3 to 1000, or "open".')
+        raise ConfigError(f'{where}: max_seeds: received {shown(most)}; give a whole number from 3 to 1000, or "open".')
     written = config.parse(ClaimFile, data, where)
     for field in ("tasks", "treatments"):
         if not getattr(written, field):
             raise ConfigError(f"{where}: [{field}.NAME] is missing; a claim has at least one task and one treatment.")
+    _check_names(written, where)
     for name, table in written.tasks.items():
         unknown = set(table.treatments) - set(written.treatments)
         if unknown:
             raise ConfigError(
-                f"{where}: tasks.{name}.treatments: {sorted(unknown)[0]!r} is no treatment of this claim; "
+                f"{where}: tasks.{name}.treatments: {shown(sorted(unknown)[0])} is no treatment of this claim; "
                 f"{closest(sorted(unknown)[0], written.treatments)}."
             )
     shared = {
@@ -186,6 +174,35 @@ def hypotheses(data: Mapping[str, Any], where: str) -> tuple[Hypothesis, ...]:
     )
 
 
+def _check_names(written: ClaimFile, where: str) -> None:
+    """The sentence and the names go to terminals, reports and the ledger, and people type them."""
+    bad = flaw(written.claim) or (len(written.claim) > LONGEST_CLAIM and f"{len(written.claim)} characters")
+    if bad:
+        raise ConfigError(
+            f"{where}: claim: received {shown(written.claim)}, which has {bad}; allowed: one sentence on one line, of "
+            f"at most {LONGEST_CLAIM} characters."
+        )
+    goals = () if written.goal is None else (written.goal,)
+    for kind, names in (("task", written.tasks), ("treatment", written.treatments), ("goal", goals)):
+        for name in names:
+            if not _is_name(name):
+                raise ConfigError(
+                    f"{where}: {shown(name)} is no name for a {kind}; allowed: 1 to {LONGEST_NAME} printable "
+                    "characters without slashes, which begin with neither a dot nor a dash and end with no space."
+                )
+    most = len(written.tasks) * len(written.treatments)
+    if most > MOST_COMPARISONS:
+        raise ConfigError(
+            f"{where}: {len(written.tasks)} tasks with {len(written.treatments)} treatments are {most} comparisons; a "
+            f"claim has at most {MOST_COMPARISONS}: write several claims."
+        )
+
+
+def _is_name(name: str) -> bool:
+    good = 1 <= len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()
+    return good and not (name[0] in ".-" or "/" in name or "\\" in name)
+
+
 def _take_bars(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, float]]:
     """The tables without controls that are numbers, and those numbers by task: `control = 0.9` is a bar to reach."""
 
@@ -201,21 +218,19 @@ def _take_bars(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dic
     }
     for place, value in places.items():
         if not (value is None or isinstance(value, Mapping) or number(value)):
-            raise ConfigError(f"{where}: {place}: received {value!r}; give a table of changes, or a number: the bar.")
+            raise ConfigError(
+                f"{where}: {place}: received {shown(value)}; give a table of changes, or a number: the bar."
+            )
     over = data.get("control") if number(data.get("control")) else None
     bars, left = {}, {}
     for name, table in tables.items():
         own = table.get("control") if isinstance(table, Mapping) else None
         if number(own) or (own is None and over is not None):
             bars[name] = float(own if number(own) else over)  # type: ignore[arg-type]
-            if not math.isfinite(bars[name]):
-                raise ConfigError(f"{where}: tasks.{name}.control: received {bars[name]!r}; a bar is a finite number.")
         dropped = number(own)
         left[name] = {key: value for key, value in table.items() if key != "control"} if dropped else table
-    plain = {
-        key: value for key, value in data.items() if key != "tasks" and not (key == "control" and over is not None)
-    }
-    return plain | {"tasks": left}, bars
+    rest = {key: value for key, value in data.items() if key != "tasks" and not (key == "control" and over is not None)}
+    return rest | {"tasks": left}, bars
 
 
 def _compare(written: ClaimFile, name: str, treatment: str, where: str, bar: float | None) -> Comparison:
@@ -249,7 +264,7 @@ def _arm(data: Mapping[str, Any], where: str) -> Arm:
         if "plugin" not in data[key]:
             raise ConfigError(f'{where}.{key}: no plugin is named; write {key} = {{ plugin = "…" }}.')
         if not isinstance(data[key]["plugin"], str):
-            raise ConfigError(f"{where}.{key}.plugin: received {data[key]['plugin']!r}; give a plugin's name.")
+            raise ConfigError(f"{where}.{key}.plugin: received {shown(data[key]['plugin'])}; give a plugin's name.")
     parent = None
     if data.get("start_from"):
         over = config.parse(Override, data["start_from"], f"{where}.start_from")
@@ -258,8 +273,10 @@ def _arm(data: Mapping[str, Any], where: str) -> Arm:
     evaluator = data.get("evaluator") or None
     if evaluator is not None and "plugin" not in evaluator:
         raise ConfigError(f'{where}.evaluator: no plugin is named; write evaluator = {{ plugin = "…" }}.')
-    plain = Arm.from_json({**data, "evaluator": evaluator, "start_from": None})
-    return plain if parent is None else plain.but(start_from=parent)
+    if evaluator is not None and not isinstance(evaluator["plugin"], str):
+        raise ConfigError(f"{where}.evaluator.plugin: received {shown(evaluator['plugin'])}; give a plugin's name.")
+    alone = Arm.from_json({**data, "evaluator": evaluator, "start_from": None})
+    return alone if parent is None else alone.but(start_from=parent)
 
 
 def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:
@@ -270,28 +287,6 @@ def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:
         misplaced = sorted(top & set(table)) if isinstance(table, Mapping) else []
         if misplaced:
             raise ConfigError(
-                f"{where}: {misplaced[0]!r} (value {table[misplaced[0]]!r}) stands inside [tasks.{name}]; it is about "
-                f"the whole claim: move it above the first [tasks.…]."
+                f"{where}: {misplaced[0]!r} (value {shown(table[misplaced[0]])}) stands inside [tasks.{name}]; it is "
+                f"about the whole claim: move it above the first [tasks.…]."
             )
-
-
-def put(data: dict[str, Any], text: str) -> None:
-    """Put what "tasks.digits.recipe.clip=1.0" says into nested tables. Raises ConfigError where it says no place."""
-    path, equals, value = text.partition("=")
-    parts = path.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"override {text!r}: write a dotted key and a value, such as tasks.digits.recipe.clip=1.0.")
-    place: Any = data
-    for part in parts[:-1]:
-        place = place.setdefault(part, {})
-        if not isinstance(place, dict):
-            raise ConfigError(f"override {text!r}: {part!r} holds a value, not a table.")
-    place[parts[-1]] = value_of(value)
-
-
-def value_of(text: str) -> Any:
-    """A TOML value typed on a command line; what is no TOML value is taken as bare text."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text.strip()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from novum.arm import Arm, Plugin, canonical
 from novum.decide import decide, progress
 from novum.design import OPEN, design
-from novum.errors import ConfigError
+from novum.errors import ConfigError, StudyError
 from novum.hypothesize import Comparison, Hypothesis
 from novum.spread import UNMEASURED
 
@@ -136,20 +136,23 @@ class _Comparison:
 
     def within(self, study: Study) -> Verdict:
         """In a study: registered first, every score stored before the next call."""
-        from novum import validate
+        from novum import archive, validate
         from novum.evidence import evidence
         from novum.experiment import check_registered
-        from novum.ledger import Ledger
         from novum.loop import registered
-        from novum.study import locked, make
 
-        make(study.folder)
-        with locked(study.folder), Ledger.open(study.folder) as ledger:
-            ledger.release_running("the process that ran it ended")
+        with study.opened() as (ledger, session):
+            if ledger.shared:
+                raise StudyError(
+                    f"the study's ledger {ledger.path} is shared by several machines, and a function cannot travel to "
+                    "them; give compare a study of its own."
+                )
+            session.take_over()
             known = ledger.hypothesis_by_fingerprint(self._hypothesis.fingerprint)
             if known is not None and ledger.verdict(known["id"]) is not None:
                 return validate.stored(ledger, known["id"])
             experiment = self._register(ledger) if known is None else registered(ledger, known["id"])
+            archive.sync(ledger, study.folder)
             check_registered(ledger, experiment)
             while (index := _next(experiment, evidence(ledger, experiment, "dev").rows)) is not None:
                 for trial in experiment.pair(TASK, index):

@@ -5,6 +5,7 @@ Unknown keys are errors with the closest known key; not-a-number is refused; eve
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -23,31 +24,69 @@ class Config(BaseModel):
 
 C = TypeVar("C", bound=BaseModel)
 
+LONGEST = 80
+"""Characters of a value that an error message shows."""
+FAULTS = 10
+"""Faults that one error message tells; a file may have thousands."""
+_DIRECTIONS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They make a text read otherwise than it is written."""
+
+
+def shown(value: object, most: int = LONGEST) -> str:
+    """A value as an error message shows it: on one line, with nothing that steers a terminal, and shortened."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits has no decimal text
+        text = f"<{type(value).__name__}, too large to show>"
+    return plain(text, most)
+
+
+def plain(text: str, most: int = LONGEST) -> str:
+    """A text on one line, unprintable characters escaped, with the length told where it is cut at `most`."""
+    cut = text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+    return cut if cut.isprintable() else "".join(each if each.isprintable() else repr(each)[1:-1] for each in cut)
+
+
+def flaw(text: str, allowed: str = "") -> str | None:
+    """What no text from a file may hold, with its place: control characters, broken Unicode, turned reading directions.
+
+    None where there is nothing of it; `allowed` names control characters that may be there.
+    """
+    if text.isprintable():
+        return None
+    for place, each in enumerate(text, 1):
+        if each not in allowed and (unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") or each in _DIRECTIONS):
+            return f"the unprintable character U+{ord(each):04X} at character {place}"
+    return None
+
 
 def parse(kind: type[C], options: Mapping[str, Any], where: str) -> C:
     """Validate `options` as `kind`.
 
-    Raises ConfigError, one line per fault: the path, the value received, what is allowed. `where` names the
-    place the options came from, such as "task 'gym'".
+    Raises ConfigError, one line per fault (the first ten): the path, the value received, what is allowed. `where`
+    names the place the options came from, such as "task 'gym'".
     """
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(kind, fault, where) for fault in error.errors())) from None
+        faults = error.errors(include_url=False)
+        lines = [_line(kind, fault, where) for fault in faults[:FAULTS]]
+        more = [f"{where}: and {len(faults) - FAULTS} faults more."] if len(faults) > FAULTS else []
+        raise ConfigError("\n".join(lines + more)) from None
 
 
 def _line(kind: type[BaseModel], fault: Any, where: str) -> str:
-    path = ".".join(str(part) for part in fault["loc"])
+    path = plain(".".join(str(part) for part in fault["loc"]))
     if fault["type"] == "extra_forbidden":
         owner = _owner(kind, fault["loc"])
-        allowed = closest(str(fault["loc"][-1]), owner.model_fields) if owner else "remove it"
-        return f"{where}: unknown option {path!r} (value {fault['input']!r}); {allowed}."
+        allowed = closest(str(fault["loc"][-1])[:LONGEST], owner.model_fields) if owner else "remove it"
+        return f"{where}: unknown option {path!r} (value {shown(fault['input'])}); {allowed}."
     if fault["type"] == "missing":
         field = kind.model_fields.get(path)
         about = f" ({field.description})" if field is not None and field.description else ""
         return f"{where}: option {path!r} is required{about}; add it."
-    message = fault["msg"].removeprefix("Value error, ")
-    at = f" option {path!r} received {fault['input']!r}:" if path else ""
+    message = plain(fault["msg"].removeprefix("Value error, "), 1000)
+    at = f" option {path!r} received {shown(fault['input'])}:" if path else ""
     return f"{where}:{at} {message[:1].lower()}{message[1:]}."
 
 

@@ -14,6 +14,8 @@ had no room. disk: its result had no room. stop: something that a person can men
 own code raised.
 """
 
+ATTEMPTS = 3
+"""A trial whose process died is tried again on the same seed; after this many losses it is broken."""
 STOPPING = ("StudyError", "RegistrationError", "InputError", "ConfigError", "DataError", "MismatchError", "PluginError")
 """Errors that say the study cannot go on here, or that a person can mend (a file that is gone, a plugin that cannot be
 imported)."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from novum import disk, faults, pieces
+from novum.faults import ATTEMPTS
 from novum.lab import reraise
 from novum.pieces import Piece
 from novum.runner import checkpoint
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ATTEMPTS = 3
-"""A trial whose process died is tried again on the same seed; after this many losses it is broken."""
 ENDED = ("done", "diverged", "failed")
 POLL = 0.2
 """Seconds between two looks at what other machines do, while there is nothing to do here."""
@@ -190,6 +189,8 @@ class Feed:
         if result.value is not None:
             notes = [*result.value.get("deviations", []), *self._trouble(key).notes]
             value = {**result.value, "deviations": notes} if piece.split is None else result.value
+            if value.get("weights"):
+                pieces.publish(self._lab, value["weights"])  # first, so that who sees it done can go on with it
             return self._write(lambda: pieces.keep(ledger, key, attempt, value))
         assert result.error is not None
         message = result.error.message

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from novum.arm import Arm, fingerprint
+from novum.config import flaw
 from novum.errors import ConfigError
 
 KEEP = ("none", "first", "all")
@@ -116,6 +117,10 @@ class Hypothesis:
 
     def __post_init__(self) -> None:
         _check("claim", self.claim, bool(self.claim.strip()), "one sentence")
+        for name in ("claim", "name", "goal"):
+            text = getattr(self, name)
+            wrong = None if text is None else flaw(text)
+            _check(name, text, wrong is None, f"printable text; it has {wrong}")
         _check("alpha", self.alpha, _number(self.alpha) and 0 < self.alpha < 0.5, "a number above 0 and below 0.5")
         most = self.max_seeds
         _check("max_seeds", most, most is None or (_whole(most) and 3 <= most <= 1000), _SEEDS)

@@ -120,19 +120,28 @@ class Lab:
         return self.all([(name, kind, payload)])[name]
 
     def all(self, jobs: Iterable[tuple[str, str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-        """Do some (name, kind, payload) jobs side by side; the first error ends them all and is raised."""
+        """Do some (name, kind, payload) jobs side by side; the first error ends them all and is raised.
+
+        One whose process was lost tells nothing, and is done again, `ATTEMPTS` times in all.
+        """
+        from novum import faults
         from novum.executors import Job
 
         names = {f"{kind}-{at}": (name, kind, payload) for at, (name, kind, payload) in enumerate(jobs)}
-        listed = [Job(id=job, kind=kind, payload=dict(payload)) for job, (_, kind, payload) in names.items()]
+        left = {job: Job(id=job, kind=kind, payload=dict(payload)) for job, (_, kind, payload) in names.items()}
         found: dict[str, dict[str, Any]] = {}
-        for result in self.executor.run(listed):
-            name, kind, _ = names[result.job.id]
-            self.executor.acknowledge(result.job)
-            if result.error is not None:
-                raise reraise(result.error, kind, name, self.folder)
-            assert result.value is not None
-            found[name] = result.value
+        for last in (attempt == faults.ATTEMPTS for attempt in range(1, faults.ATTEMPTS + 1)):
+            for result in self.executor.run(list(left.values())):
+                name, kind, _ = names[result.job.id]
+                self.executor.acknowledge(result.job)
+                if result.error is None:
+                    assert result.value is not None
+                    found[name] = result.value
+                    del left[result.job.id]
+                elif last or faults.of(result) not in ("lost", "slow"):
+                    raise reraise(result.error, kind, name, self.folder)
+            if not left:
+                break
         return {name: found[name] for name, _, _ in names.values()}
 
 

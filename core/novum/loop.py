@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from novum import archive, streams
 from novum import experiment as experiments
-from novum import streams
 from novum import validate as validation
 from novum.arm import canonical, fingerprint
 from novum.design import design
@@ -67,7 +67,13 @@ def cycle(goal: Goal, lab: Lab, propose: Propose, pause: int | None = None) -> V
     if hypothesis is None:
         return None
     lab.listener.act(2, "hypothesize", hypothesis.claim)
-    plan = register(lab, hypothesis, seen)
+    try:
+        plan = register(lab, hypothesis, seen)
+    except RegistrationError:
+        known = lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
+        if known is None:
+            raise
+        plan = registered(lab.ledger, known["id"])  # another machine was faster: both work on it
 
     lab.listener.act(3, "experiment", "Train both arms on the same seeds, and score them on dev.")
     lab.listener.registered(plan.record)
@@ -234,6 +240,7 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
         ready.append((record, {"id": plan.id, "hypothesis": hypothesis.id, "plan": plan.record}))
         plans.append(plan)
     lab.ledger.register(ready)
+    archive.sync(lab.ledger, lab.folder)
     for plan in plans:
         lab.listener.say(f"Registered as {plan.record['hypothesis']}; the plan's fingerprint is {plan.id}.")
     return plans

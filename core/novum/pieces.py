@@ -59,6 +59,7 @@ class Piece:
             "plan": trial.plan,
             "seed": {name: trial.seed[name] for name in ("root", "block", "index")},
             "local": local_code(trial.plan["arm"]),
+            "resources": resources(trial.plan["arm"]["recipe"]),
         }
         if self.split is None:
             parent = None if trial.parent is None else weights(lab, trial.parent)
@@ -67,6 +68,15 @@ class Piece:
             payload |= {"weights": weights(lab, trial), "split": self.split}
         kind = "train" if self.split is None else "score"
         return Job(self.key, kind, payload, timeout=time_limit(lab, trial.plan, points), about=self.row())
+
+
+def resources(recipe: Mapping[str, Any]) -> dict[str, float]:
+    """What a cluster reserves for one trial of a recipe: {"cpus", "gpus", "memory" in bytes}, without what it leaves
+    open.
+    """
+    memory = recipe.get("memory_gb")
+    asked = {"cpus": recipe.get("cpus", 1), "gpus": recipe.get("gpus"), "memory": memory and memory * 1e9}
+    return {name: amount for name, amount in asked.items() if amount is not None}
 
 
 def with_parents(trials: Iterable[Trial]) -> dict[str, Trial]:
@@ -158,7 +168,7 @@ def weights(lab: Lab, trial: Trial) -> str:
     row = lab.ledger.trial(trial.key)
     assert row is not None and row["result"] is not None, f"{trial.key} was asked for its weights before it was trained"
     digest = str(row["result"]["weights"])
-    if not (lab.folder / "weights" / digest).is_dir():
+    if not artifacts.present(lab.folder, digest) and not _fetched(lab, digest):
         lab.ledger.drop_weights(digest)  # they are gone: only so does the record tell that they came back
         checkpoint.discard(lab.folder, trial.key)
         again = lab.one("train", Piece(trial).job(lab, points=1).payload, Piece(trial).title)
@@ -171,7 +181,24 @@ def weights(lab: Lab, trial: Trial) -> str:
     return digest
 
 
+def _fetched(lab: Lab, digest: str) -> bool:
+    """Take weights that another machine put into the ledger. Whether they were there."""
+    found = lab.ledger.get_files(digest) if lab.ledger.shared else None
+    if found is None:
+        return False
+    artifacts.put(lab.folder, digest, found)
+    return True
+
+
+def publish(lab: Lab, digest: str) -> None:
+    """Put weights into a ledger that several machines share, for those that go on with them."""
+    if lab.ledger.shared and artifacts.present(lab.folder, digest):
+        lab.ledger.put_files(digest, artifacts.files(lab.folder, digest))
+
+
 def drop_weights(lab: Lab, digest: str) -> None:
     """Delete weights that nobody needs any more."""
     artifacts.drop(lab.folder, digest)
+    if lab.ledger.shared:
+        lab.ledger.drop_files(digest)
     lab.ledger.drop_weights(digest)

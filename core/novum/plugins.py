@@ -14,11 +14,12 @@ import inspect
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from novum import config
 from novum.errors import ConfigError, PluginError, StudyError, closest
@@ -120,12 +121,27 @@ def _load(kind: str, name: str, distribution: str) -> Any:
     from stevedore.driver import DriverManager
 
     try:
-        return DriverManager(NAMESPACES[kind], name, invoke_on_load=False).driver
+        with _outlived():
+            return DriverManager(NAMESPACES[kind], name, invoke_on_load=False).driver
     except (Exception, SystemExit) as error:
         raise PluginError(
             f"the {kind} {name!r} of {distribution} cannot be imported: {type(error).__name__}: {error}. "
             "Other plugins are not affected; install what it needs or report this to its authors."
         ) from error
+
+
+@contextmanager
+def _outlived() -> Iterator[None]:
+    """Let an import that ends the process by `os._exit` raise instead, so that its plugin can be named."""
+
+    def leave(status: int) -> NoReturn:
+        raise SystemExit(f"its import ends the process with status {status}")
+
+    before, os._exit = os._exit, leave
+    try:
+        yield
+    finally:
+        os._exit = before
 
 
 def create(kind: str, name: str, options: Mapping[str, Any]) -> Any:

@@ -49,6 +49,12 @@ class Recipe(Config):
     time_limit: Annotated[float | None, Field(gt=0)] = None
     """Seconds of wall time after which a trial ends as an outcome: it counts as the metric's worst value. Without one,
     a trial that hangs is stopped all the same, and tried again: it is no data."""
+    cpus: Annotated[int, Field(ge=1)] = 1
+    """Cores that a cluster (the executor `ray`) keeps free for one trial, whose arithmetic uses one thread."""
+    gpus: Annotated[float | None, Field(ge=0)] = None
+    """GPUs that a cluster keeps free for one trial; a share below 1 packs several. None: one, where it has any."""
+    memory_gb: Annotated[float | None, Field(gt=0)] = None
+    """Memory in GB that a cluster keeps free for one trial; None: it is not counted."""
 
     @field_validator("budget", mode="before")
     @classmethod
@@ -67,7 +73,7 @@ def amount(budget: str) -> tuple[float, str]:
     match = _BUDGET.fullmatch(budget.strip().lower())
     unit = _UNITS.get(match["unit"]) if match else None
     count = float(match["count"]) if match else 0.0
-    if match is None or unit is None or count <= 0:
+    if match is None or unit is None or not 0 < count < 1e15:
         raise ValueError(
             "a budget is a positive number and a unit, such as '6 epochs', '5_000 samples' or '100_000 steps'"
         )

@@ -116,7 +116,7 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
 
     Raises the trial's own error when it breaks; a trial that diverged gives a run that says so.
     """
-    from novum import pieces, trials
+    from novum import archive, pieces, trials
     from novum.lab import local_code
 
     written = arm.to_json()
@@ -132,6 +132,7 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
             pieces.weights(lab, trial)  # trained again where they were lost or deleted
     if test:
         lab.ledger.open_split(None, "test", keys, f"exploratory table of {keys[0][:12]}")
+        archive.sync(lab.ledger, lab.folder)
         trials.score(lab, planned, "test")
         _check(lab.ledger, [f"{key}-test" for key in keys])
     order = [metric["name"] for metric in resolved["arms"]["arm"]["metrics"]]
@@ -209,6 +210,7 @@ def flat(ledger: Ledger) -> list[dict[str, Any]]:
             "units": result.get("units"),
             "seconds": result.get("seconds"),
             "memory_bytes": memory["bytes"] if "bytes" in memory else str(number(memory)),
+            "deviations": "; ".join(result.get("deviations", [])),
         }
         for split, suffix in (("dev", ""), ("test", "-test")):
             metrics = scored[split].get(row["key"] + suffix, {"metrics": {}})["metrics"]

@@ -64,17 +64,17 @@ def installed(seed: Seed, state: dict[str, Any] | None = None) -> Iterator[dict[
     Yields a dictionary that holds the generators' states once the block has ended; pass it back as `state` to
     go on where the block stopped. What was installed before returns at the end, so nesting is safe.
     """
-    outer = _read()
+    outer = read()
     if state:
-        _write(state)
+        write(state)
     else:
         _start(seed)
     inner: dict[str, Any] = state if state is not None else {}
     try:
         yield inner
     finally:
-        inner.update(_read())
-        _write(outer)
+        inner.update(read())
+        write(outer)
 
 
 def _start(seed: Seed) -> None:
@@ -86,7 +86,8 @@ def _start(seed: Seed) -> None:
     torch.manual_seed(seed.child("torch").integer())  # covers every CUDA device, lazily
 
 
-def _read() -> dict[str, Any]:
+def read() -> dict[str, Any]:
+    """The states of the ordinary generators: "python", "numpy", "torch", and "cuda" once CUDA is in use."""
     import numpy as np
     import torch
 
@@ -96,7 +97,8 @@ def _read() -> dict[str, Any]:
     return state
 
 
-def _write(state: dict[str, Any]) -> None:
+def write(state: dict[str, Any]) -> None:
+    """Put states that `read` gave into the ordinary generators."""
     import numpy as np
     import torch
 

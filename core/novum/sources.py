@@ -25,6 +25,8 @@ class Examples(Source):
 
     Training gives batches of exactly `batch_size` from one shuffled pass after another, so that a batch may
     span two passes; the order is a function of `seed` alone. Scoring gives every example once, in stored order.
+    Its state is a place in that order, so that a trial resumes exactly; a subclass with a `next` of its own needs a
+    `state_dict` of its own.
     """
 
     def __init__(
@@ -62,8 +64,7 @@ class Examples(Source):
 
     def next(self, act: Act) -> Batch:
         while len(self._order) < self._batch_size:
-            shuffled = self._seed.child("epoch", self._epoch).numpy().permutation(self.size)
-            self._order = np.concatenate([self._order, shuffled])
+            self._order = np.concatenate([self._order, self._pass(self._epoch)])
             self._epoch += 1
         rows, self._order = self._order[: self._batch_size], self._order[self._batch_size :]
         return self._batch(rows)
@@ -76,6 +77,23 @@ class Examples(Source):
         if self._hashes is None:
             self._hashes = tuple(content_hash(self.inputs[row]) for row in range(self.size))
         return self._hashes
+
+    def state_dict(self) -> dict[str, Any] | None:
+        if type(self).next is not Examples.next:
+            return None
+        return {"size": self.size, "passes": self._epoch, "left": len(self._order)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises DataError when the state is that of a source of another size."""
+        passes, left = int(state["passes"]), int(state["left"])
+        if state["size"] != self.size or not (0 <= left <= self.size and passes >= (left > 0)):
+            raise DataError(f"the state {state!r} is not that of a source of {self.size} examples.")
+        self._epoch = passes
+        # What is left belongs to the last pass: the one before is used up before another is drawn.
+        self._order = self._pass(passes - 1)[self.size - left :] if left else np.empty(0, dtype=np.int64)
+
+    def _pass(self, number: int) -> np.ndarray:
+        return self._seed.child("epoch", number).numpy().permutation(self.size)
 
     def _batch(self, rows: np.ndarray) -> Batch:
         array = isinstance(self.inputs, np.ndarray)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from novum import plugins
 from novum.arm import Arm
 from novum.errors import ConfigError, StudyError
+from novum.folder import chosen, interruptible, locked, make
 from novum.hypothesize import Hypothesis
 from novum.lab import Lab, Lines, Listener, local_code
-from novum.recipe import Recipe
+from novum.readiness import check_names, preload
 from novum.run import Run
 
 if TYPE_CHECKING:
@@ -28,9 +27,13 @@ if TYPE_CHECKING:
     from novum.ledger import Ledger
     from novum.loop import Seen
     from novum.preview import Preview
+    from novum.repair import Repair
+    from novum.session import Session
     from novum.validate import Verdict
 
 DEFAULT_FOLDER = "novum-study"
+URL = "ledger.url"
+"""The file in a study's folder that remembers the place of a ledger on a server."""
 
 
 class Study:
@@ -50,6 +53,7 @@ class Study:
         listener: Listener | None = None,
         debug: bool = False,
         timeout: float | None = None,
+        ledger: str | None = None,
     ) -> None:
         """folder: default $NOVUM_STUDY, else ./novum-study. executor: "local" (a process per trial) or "inline".
 
@@ -57,16 +61,21 @@ class Study:
         on standard error (`novum.lab.Listener()` is silent). debug: errors of inline trials are raised where they
         happen. timeout: seconds that one trial may take before it is stopped and tried again; default: twenty times
         what its rehearsal lets expect, and at least ten minutes.
+
+        ledger: where the record is, for several machines to work on one study, each with a folder of its own:
+        "postgresql://user@host/database?study=NAME" (default $NOVUM_LEDGER, else the one that the folder remembers,
+        else a file in the folder).
         """
         if timeout is not None and not (math.isfinite(timeout) and timeout > 0):
             raise ConfigError(f"timeout: received {timeout!r}; allowed: a positive number of seconds, or None.")
-        self.folder = Path(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER).resolve()
+        self.folder = chosen(folder or os.environ.get("NOVUM_STUDY") or DEFAULT_FOLDER)
         self._executor_name = executor
         self._workers = workers
         self._tracker = tracker
         self._listener = listener if listener is not None else Lines()
         self._debug = debug
         self._timeout = timeout
+        self._ledger = ledger or os.environ.get("NOVUM_LEDGER") or None
         self._executor: Executor | None = None
 
     # ------------------------------------------------------------------------------------------------ doing things
@@ -172,10 +181,14 @@ class Study:
     # ------------------------------------------------------------------------------------------------ reading things
 
     def verdict(self, hypothesis: str, *, recompute: bool = False) -> Verdict:
-        """The recorded verdict of a hypothesis, by id or the beginning of one; or recomputed from the stored rows."""
+        """The recorded verdict of a hypothesis, by id or the beginning of one; or recomputed from the stored rows.
+
+        Raises StudyError where the record is damaged.
+        """
         from novum import loop, validate
 
         with self.reading() as ledger:
+            ledger.verify()
             row = self._known(ledger, hypothesis)
             if recompute:
                 return validate.recompute(ledger, loop.registered(ledger, row["id"]))
@@ -195,11 +208,19 @@ class Study:
         proposed: Hypothesis | None = plugins.create("proposer", "follow-up", {}).propose(seen)
         return proposed
 
+    def status(self) -> dict[str, Any]:
+        """What the study does now and holds, as plain JSON (see `novum.status.status`). Disturbs nobody who works."""
+        from novum import status
+
+        with self.reading() as ledger:
+            return status.status(ledger, self.folder)
+
     def report(self, hypothesis: str) -> Path:
         """Write the report of a hypothesis, one self-contained HTML file, and return its path."""
         from novum import report
 
         with self.reading() as ledger:
+            ledger.verify()
             return report.write(ledger, self.folder, self._known(ledger, hypothesis)["id"])
 
     def rows(self) -> list[dict[str, Any]]:
@@ -217,12 +238,31 @@ class Study:
             raise StudyError("a data frame needs pandas: pip install 'novum[frames]'; or use study.rows().") from None
         return pd.DataFrame(self.rows())
 
+    def repair(self) -> Repair:
+        """Rebuild a damaged ledger from what of it can be trusted and from the results kept beside it.
+
+        Nothing is changed where nothing is wrong. Raises StudyError where another process works in the study, or where
+        there is nothing to rebuild from.
+        """
+        from novum import repair
+
+        if not self.folder.is_dir():
+            raise StudyError(f"no study at {self.folder}; correct the path.")
+        if self._url() is not None:
+            raise StudyError("the ledger is on a server, which keeps it whole; restore a copy there (pg_restore).")
+        with locked(self.folder):
+            return repair.repair(self.folder)
+
     @contextmanager
     def reading(self) -> Iterator[Ledger]:
         """The ledger, open to read. Raises StudyError where there is no study."""
+        from novum import archive
         from novum.ledger import Ledger
 
-        with Ledger.open(self.folder, create=False, read_only=True) as ledger:
+        url = self._url()
+        if url is None:
+            archive.refuse_headless(self.folder)
+        with Ledger.open(self.folder, url=url, create=False, read_only=True) as ledger:
             yield ledger
 
     # -------------------------------------------------------------------------------------------------- how it works
@@ -243,23 +283,45 @@ class Study:
         return f"Study({str(self.folder)!r})"
 
     @contextmanager
-    def _working(self, *arms: Arm) -> Iterator[Lab]:
-        """The lab, with the folder locked against other processes, what an earlier run left taken in, and interrupted
-        trials back in the plan.
+    def opened(self) -> Iterator[tuple[Ledger, Session]]:
+        """The ledger, open to write, checked, and this process as a session in it; the folder is locked against others.
+
+        Raises StudyError where another process works in the folder, and where the record is damaged.
         """
-        from novum import trials
+        from novum import archive
         from novum.ledger import Ledger
         from novum.session import Session
 
         plugins.refuse_within_worker()
-        executor = self._start(arms)
-        make(self.folder)
-        with locked(self.folder), interruptible(), Ledger.open(self.folder) as ledger:
+        url = self._url()
+        make(self.folder, network=url is not None)
+        if url is None:
+            archive.refuse_headless(self.folder)
+        with locked(self.folder), interruptible(), Ledger.open(self.folder, url=url) as ledger:
+            if url is not None:
+                (self.folder / URL).write_text(Ledger.remembered(url) + "\n")
             ledger.verify()  # no verdict ever rests on a damaged record
+            lacking = archive.behind(ledger, self.folder)
+            if lacking:
+                raise StudyError(
+                    f"the ledger in {self.folder} has lost its end: {', '.join(lacking)} stand beside it in kept/. "
+                    "Nothing was changed. `novum repair` rebuilds it; or restore a copy of the whole folder."
+                )
             with Session(ledger, self.folder, self._executor_name) as session:
-                lab = Lab(self.folder, ledger, executor, self._listener, self._tracker, session, self._timeout)
-                trials.recover(lab)
-                yield lab
+                yield ledger, session
+
+    @contextmanager
+    def _working(self, *arms: Arm) -> Iterator[Lab]:
+        """The lab, with what an earlier run left taken in, and interrupted trials back in the plan."""
+        from novum import archive, trials
+
+        plugins.refuse_within_worker()
+        executor = self._start(arms)
+        with self.opened() as (ledger, session):
+            lab = Lab(self.folder, ledger, executor, self._listener, self._tracker, session, self._timeout)
+            trials.recover(lab)
+            archive.sync(ledger, self.folder)
+            yield lab
 
     def _start(self, arms: Sequence[Arm]) -> Executor:
         check_names(arms, self._tracker)
@@ -284,23 +346,53 @@ class Study:
 
     def registered(self, hypothesis: Hypothesis) -> bool:
         """Whether this very claim stands in the study's ledger."""
-        if not (self.folder / "ledger.sqlite").exists():
+        if not self._begun():
             return False
         with self.reading() as ledger:
             return ledger.hypothesis_by_fingerprint(hypothesis.fingerprint) is not None
 
+    def _begun(self) -> bool:
+        from novum import archive
+
+        url = self._url()
+        if url is None:
+            archive.refuse_headless(self.folder)
+            if not (self.folder / "ledger.sqlite").exists():
+                return False
+        from novum.ledger import Ledger
+
+        return Ledger.begun(self.folder, url)
+
+    def _url(self) -> str | None:
+        """Where the ledger is; None for the file in the folder. Raises ConfigError where two places are named."""
+        known = self.folder / URL
+        kept = known.read_text().strip() if known.is_file() else None
+        if self._ledger is None:
+            return kept
+        from novum.ledger import Ledger
+
+        asked = Ledger.remembered(self._ledger)
+        if (self.folder / "ledger.sqlite").exists() or kept not in (None, asked):
+            raise ConfigError(
+                f"the ledger of {self.folder} is {kept or 'the file in it'}, and now {asked} is named; a study has "
+                "one: leave --ledger (or $NOVUM_LEDGER) out, or use another folder."
+            )
+        return self._ledger
+
     def _recorded(self, hypothesis: Hypothesis) -> Verdict | None:
         from novum.validate import Verdict
 
-        if not (self.folder / "ledger.sqlite").exists():
+        if not self._begun():
             return None
         with self.reading() as ledger:
             known = ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
             text = None if known is None else ledger.verdict(known["id"])
+            if text is not None:
+                ledger.verify()
         return None if text is None else Verdict(text)
 
     def _revised(self, hypothesis: Hypothesis) -> Hypothesis:
-        if not (self.folder / "ledger.sqlite").exists():
+        if not self._begun():
             return hypothesis
         with self.reading() as ledger:
             while (known := ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)) is not None:
@@ -317,110 +409,3 @@ class Study:
 
 def _arms(hypothesis: Hypothesis) -> list[Arm]:
     return [arm for each in hypothesis.tasks.values() for arm in each.arms.values()]
-
-
-def _chain(arms: Sequence[Arm]) -> Iterator[Arm]:
-    for arm in arms:
-        above: Arm | None = arm
-        while above is not None:
-            yield above
-            above = above.start_from
-
-
-def check_names(arms: Sequence[Arm], tracker: str) -> None:
-    """Fail at once, before any worker starts, for a plugin that is not installed or an option that is wrong."""
-    from novum import config
-
-    plugins.load("tracker", tracker)
-    for arm in _chain(arms):
-        for part in (arm.task, arm.model, arm.evaluator):
-            if part is not None:
-                config.parse(plugins.load(part.kind, part.name).Config, part.options, f"{part.kind} {part.name!r}")
-        config.parse(Recipe, arm.recipe, "recipe")
-        if "optimizer" in arm.recipe:
-            plugins.load("optimizer", arm.recipe["optimizer"])
-        if "schedule" in arm.recipe:
-            plugins.load("schedule", arm.recipe["schedule"])
-
-
-def preload(arms: Sequence[Arm]) -> list[str]:
-    """The slow modules that these arms' plugins name, for workers to load once."""
-    found: Mapping[str, None] = {
-        module: None
-        for arm in _chain(arms)
-        for part in (arm.task, arm.model)
-        for module in plugins.load(part.kind, part.name).imports
-    }
-    return list(found)
-
-
-def make(folder: Path) -> None:
-    """Make a study's folder. Raises StudyError when it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise StudyFolderError(
-            f"the study's folder {str(folder)!r} cannot be written ({error.strerror}); choose another with --study, "
-            "$NOVUM_STUDY or Study(folder)."
-        ) from None
-
-
-class StudyFolderError(StudyError):
-    """The study's folder cannot be used: what the person chose is wrong, so the exit code is that of bad input."""
-
-    exit_code = 2
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the study's lock. The kernel frees it when the process ends, however it ends.
-
-    Raises StudyError when another process works in the study.
-    """
-    import fcntl
-
-    file: TextIO
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise StudyError(
-                f"another process (pid {owner}) is working in {folder}; wait for it, stop it, or use another folder. "
-                "`novum status` reads the study meanwhile."
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM (a batch system's, a container's) end the work as Ctrl-C does: workers end, and nothing is lost.
-
-    Only in the main thread, and only where the program itself has no handler.
-    """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
-
-    def stop(number: int, frame: object) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: the same as Ctrl-C, from the system."""

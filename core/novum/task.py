@@ -54,6 +54,22 @@ class Source(ABC):
         """
         return None
 
+    def state_dict(self) -> dict[str, Any] | None:
+        """Where `next` stands, so that a killed trial goes on from a checkpoint with the very batches that it would
+        have had: numbers, strings, numpy arrays, tensors, and lists, tuples and dictionaries of them.
+
+        None, the default, promises nothing: a trial on such a source writes no checkpoint, and starts from its
+        beginning after its process died. The ordinary generators are the runner's to save; what a source draws from
+        generators of its own, and what it has running (workers, environments), belongs to its state.
+        """
+        return None
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` gave this state; asked of a newly opened source, before its first `next`. What it
+        raises leaves the state unused: the trial then starts from its beginning.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives a state_dict but has no load_state_dict.")
+
 
 class Task(ABC):
     """A problem. The constructor keeps its configuration and opens nothing.

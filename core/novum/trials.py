@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from novum.arm import canonical
 from novum.feed import ENDED, Feed
-from novum.pieces import POINTS, Piece, drop_weights, keep, with_parents
+from novum.pieces import POINTS, Piece, drop_weights, keep, publish, with_parents
+from novum.runner import artifacts, checkpoint
 
 if TYPE_CHECKING:
     from novum.experiment import Trial
@@ -72,6 +73,8 @@ def recover(lab: Lab) -> None:
     for found in orphans(lab.folder):
         # an error is met again by whoever runs the trial, and told then
         known = found.value is not None and lab.ledger.trial(found.id) is not None
+        if known and (found.value or {}).get("weights"):
+            publish(lab, (found.value or {})["weights"])
         if known and keep(lab.ledger, found.id, found.attempt, found.value or {}) != "superseded":
             spool.keep(lab.folder, found.id, found.attempt)
         else:
@@ -80,6 +83,10 @@ def recover(lab: Lab) -> None:
         lab.session.take_over()
     else:
         lab.ledger.release_running("the process that ran it ended")
+    ended = lab.ledger.finished()
+    for path in (lab.folder / "checkpoints").glob("*"):
+        if path.name in ended:  # a late worker may have written one after its trial had ended
+            checkpoint.discard(lab.folder, path.name)
 
 
 def forget(lab: Lab, trials: Sequence[Trial], keep: str, deciding: str | None = None) -> None:
@@ -102,6 +109,11 @@ def forget(lab: Lab, trials: Sequence[Trial], keep: str, deciding: str | None = 
     for digest, key in held.items():
         if key in mine and digest not in needed:
             drop_weights(lab, digest)
+    if lab.ledger.shared:  # what another machine dropped, or fetched and needs no more
+        kept = {row["hash"] for row in lab.ledger.weights() if row["state"] == "kept"}
+        for digest in artifacts.held(lab.folder):
+            if digest not in kept:
+                artifacts.drop(lab.folder, digest)
 
 
 def _awaited(ledger: Ledger, deciding: str | None) -> set[str]:

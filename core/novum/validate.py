@@ -135,7 +135,7 @@ def validate(lab: Lab, experiment: Experiment, found: Evidence) -> Verdict:
     New data are scored with the networks already trained, or with as many of fresh seeds, as the claim says. Nothing
     is recorded here. Raises RegistrationError for a plan that is not the registered one.
     """
-    from novum import trials
+    from novum import archive, trials
 
     check_registered(lab.ledger, experiment)
     first = decide(experiment.record, found.rows, None)
@@ -155,6 +155,7 @@ def validate(lab: Lab, experiment: Experiment, found: Evidence) -> Verdict:
         lab.listener.say(f"It holds on dev: {len(planned)} trials on fresh seeds are to confirm it on new data.")
         trials.train(lab, planned)
     lab.ledger.open_split(first["hypothesis"], "test", [trial.key for trial in planned], "confirm")
+    archive.sync(lab.ledger, lab.folder)
     trials.score(lab, planned, "test")
     return recompute(lab.ledger, experiment)
 

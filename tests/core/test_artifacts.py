@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -62,7 +64,7 @@ def test_damaged_weights_are_noticed_when_they_are_loaded(tmp_path: Path, damage
 
 def test_weights_that_are_not_there_are_told_by_their_hash(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="the weights 0123456789ab are not in"):
-        artifacts.load(tmp_path, "0123456789abcdef")
+        artifacts.load(tmp_path, "0123456789abcdef" * 2 + "01234567")
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "/etc/x"])
@@ -96,3 +98,29 @@ def test_tensors_that_share_memory_are_saved_each(tmp_path: Path) -> None:
     digest, _ = artifacts.save(tmp_path, tied, {})
 
     assert torch.equal(artifacts.load(tmp_path, digest).tensors["two.weight"], tied.one.weight)
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "..", "../../etc", "0123456789ABCDEF" * 2 + "01234567", "a" * 39, "a" * 40 + "\n"]
+)
+def test_what_is_no_hash_names_no_folder(tmp_path: Path, digest: str) -> None:
+    study = tmp_path / "one" / "study"
+    (study / "weights").mkdir(parents=True)
+
+    for use in (artifacts.load, artifacts.drop):
+        with pytest.raises(StudyError, match="is no hash of weights"):
+            use(study, digest)
+
+    assert (study / "weights").is_dir()
+
+
+def test_a_full_disk_leaves_no_half_written_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.raises(OSError, match="No space left"):
+        artifacts.save(tmp_path, net(), {})
+
+    assert list((tmp_path / "weights").iterdir()) == []

@@ -8,7 +8,8 @@ import novum
 import pytest
 from novum import ConfigError, DataError, NovumError
 from novum.arm import Arm
-from novum.claimfile import MAX_BYTES, load, load_all
+from novum.claimfile import load, load_all
+from novum.toml import MAX_BYTES
 
 QUICKSTART = Path(__file__).parents[2] / "experiments" / "quickstart" / "claim.toml"
 HEAD = """

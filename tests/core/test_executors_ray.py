@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -579,3 +580,22 @@ def test_listing_the_executors_does_not_import_ray() -> None:
     done = subprocess.run([sys.executable, "-c", body], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"
+
+
+def test_a_driver_under_uv_run_starts_its_workers_as_any_other() -> None:
+    """Ray notices `uv run` among the parents of a driver, and would give every worker that command."""
+    code = (
+        "from novum.executors.ray_cluster import Cluster\nimport ray\ncluster = Cluster(None, 1)\n"
+        "print(ray.get_runtime_context().runtime_env.to_dict())\ncluster.leave()\n"
+    )
+    uv = shutil.which("uv") or str(Path(__file__).parents[2] / ".tools" / "bin" / "uv")
+
+    ended = subprocess.run(
+        [uv, "run", "--no-sync", "--no-project", "--python", sys.executable, "python", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stdout.strip()) == (0, "{}"), ended.stderr

@@ -13,9 +13,10 @@ from novum.errors import ConfigError, RegistrationError, StudyError
 from novum.ledger import Ledger, Score
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(tmp_path / "study") as opened:
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    url = request.getfixturevalue("postgres").url() if request.param == "postgres" else None
+    with Ledger.open(tmp_path / "study", url=url) as opened:
         yield opened
 
 
@@ -234,6 +235,20 @@ def test_a_result_is_accepted_exactly_once(ledger: Ledger) -> None:
     assert [event["kind"] for event in ledger.events()] == ["planned", "started", "finished", "superseded"]
 
 
+def test_the_same_result_of_the_same_attempt_is_accepted_again_and_changes_nothing(ledger: Ledger) -> None:
+    ledger.plan_trials([job()])
+    attempt = ledger.start("t1")
+    ledger.finish("t1", attempt, "done", {"loss": 1}, {"dev": score()})
+    before = ledger.events()
+
+    again = ledger.finish("t1", attempt, "done", {"loss": 1}, {"dev": score()})
+
+    assert again
+    assert ledger.events() == before
+    assert not ledger.finish("t1", attempt, "diverged", {"loss": 1}, {})
+    assert not ledger.finish("t1", attempt + 1, "done", {"loss": 1}, {"dev": score()})
+
+
 def test_a_late_worker_is_superseded(ledger: Ledger) -> None:
     ledger.plan_trials([job()])
     late, current = ledger.start("t1"), ledger.start("t1")
@@ -296,6 +311,32 @@ def test_release_running_frees_exactly_the_running_trials(ledger: Ledger) -> Non
     assert ledger.release_running("start-up") == ["t1", "t3"]
     assert ledger.release_running("start-up") == []
     assert [one["state"] for one in ledger.trials()] == ["planned", "done", "planned", "planned"]
+
+
+def test_one_of_two_sessions_gets_a_trial_and_keeps_it_until_it_is_released(ledger: Ledger) -> None:
+    ledger.plan_trials([job("t1"), job("t2")])
+    for name in ("s1", "s2"):
+        ledger.begin_session(name, {})
+
+    assert [ledger.claim("t1", "s1"), ledger.claim("t1", "s2"), ledger.claim("t2", "s2")] == [1, None, 1]
+    assert ledger.release_running("s1 is lost", session="s1") == ["t1"]
+    assert ledger.claim("t1", "s2") == 2
+    assert not ledger.finish("t1", 1, "done", {"by": "s1"}, {})
+    assert ledger.finish("t1", 2, "done", {"by": "s2"}, {})
+    assert ledger.claim("t1", "s2") is None
+
+
+def test_sessions_beat_while_they_work_and_one_taken_for_lost_comes_back(ledger: Ledger) -> None:
+    for name in ("s1", "s2"):
+        ledger.begin_session(name, {"process": 1})
+    ledger.beat("s1")
+    ledger.end_session("s2", "lost", "no sign of life")
+    assert ledger.beats() == {"s1": 1}
+
+    ledger.beat("s2")
+
+    assert ledger.beats() == {"s1": 1, "s2": 1}
+    assert [one["state"] for one in ledger.sessions()] == ["working", "working"]
 
 
 # ----------------------------------------------------------------------------- openings, observations, verdicts

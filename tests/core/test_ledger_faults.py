@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from novum.errors import RegistrationError, StudyError
 from novum.ledger import Ledger, Score, place, schema
-from novum.ledger.database import APPLICATION, Database
+from novum.ledger.sqlite import APPLICATION, SqliteDatabase
 from sqlalchemy import event
 
 HYPOTHESIS = {"id": "abcd-1", "fingerprint": "fp", "parent": None}
@@ -128,7 +128,7 @@ def test_an_edited_experiment_is_refused_when_it_is_read(study: Path) -> None:
 
 
 def test_the_settings_that_make_commits_durable_are_really_set(study: Path) -> None:
-    with closing(Database.open(study, create=False, read_only=False)) as database, database.read() as connection:
+    with closing(SqliteDatabase.open(study, create=False, read_only=False)) as database, database.read() as connection:
         found = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in (
@@ -144,7 +144,7 @@ def test_the_settings_that_make_commits_durable_are_really_set(study: Path) -> N
     assert found == {
         "journal_mode": "wal",
         "synchronous": 2,  # FULL
-        "busy_timeout": 10_000,
+        "busy_timeout": 60_000,
         "foreign_keys": 1,
         "application_id": APPLICATION,
         "user_version": schema.VERSION,
@@ -235,7 +235,7 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(tmp_path: Path) -> N
 
 def test_a_long_reader_hinders_no_writer(study: Path) -> None:
     with (
-        closing(Database.open(study, create=False, read_only=True)) as reader,
+        closing(SqliteDatabase.open(study, create=False, read_only=True)) as reader,
         reader.read() as connection,
         Ledger.open(study) as ledger,
     ):
@@ -247,7 +247,7 @@ def test_a_long_reader_hinders_no_writer(study: Path) -> None:
 
 
 def test_a_ledger_locked_for_too_long_says_so(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("novum.ledger.database.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("novum.ledger.sqlite.BUSY_SECONDS", 0.05)
     with Ledger.open(study) as ledger, closing(sqlite3.connect(study / "ledger.sqlite", isolation_level=None)) as raw:
         raw.execute("BEGIN IMMEDIATE")
 
@@ -343,7 +343,7 @@ def test_a_file_that_is_no_database_is_refused_and_kept(tmp_path: Path) -> None:
     file.write_text("a diary, not a database\n" * 100)
 
     for read_only in (False, True):
-        with pytest.raises(StudyError, match=r"ledger\.sqlite is not a SQLite database; move it away"):
+        with pytest.raises(StudyError, match=r"ledger\.sqlite is not a SQLite database: .* `novum repair` rebuilds"):
             Ledger.open(tmp_path, read_only=read_only)
 
     assert file.read_text() == "a diary, not a database\n" * 100

@@ -21,7 +21,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from novum.errors import StudyError
 from novum.ledger import Ledger, schema, upgrade
-from novum.ledger.database import Database
+from novum.ledger.sqlite import SqliteDatabase
 from sqlalchemy import create_engine
 
 JOB = {"key": "t1", "arm": "a", "block": "b", "index": 0, "kind": "train"}
@@ -66,7 +66,7 @@ def test_the_newest_migration_is_the_version_that_novum_knows(study: Path) -> No
 
 
 def test_the_migrations_build_exactly_the_tables_that_novum_uses(study: Path) -> None:
-    with closing(Database.open(study, create=False, read_only=False)) as database, database.read() as connection:
+    with closing(SqliteDatabase.open(study, create=False, read_only=False)) as database, database.read() as connection:
         migrations = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
 
         assert compare_metadata(migrations, schema.metadata) == []
@@ -94,7 +94,7 @@ def parts(sql: str) -> list[str]:
 def test_upgrading_a_current_ledger_changes_nothing(study: Path) -> None:
     before = query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master")
 
-    with closing(Database.open(study, create=False, read_only=False)) as database, database.write() as connection:
+    with closing(SqliteDatabase.open(study, create=False, read_only=False)) as database, database.write() as connection:
         upgrade.upgrade(connection)
 
     assert query(study / "ledger.sqlite", "SELECT name, sql FROM sqlite_master") == before

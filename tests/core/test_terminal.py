@@ -11,7 +11,7 @@ from typing import Any
 
 import novum
 import pytest
-from novum.cli import app, record
+from novum.cli import app, status
 from novum.cli.preview import print_preview
 from novum.cli.terminal import Terminal
 from novum.cli.verdict import print_verdict
@@ -383,9 +383,9 @@ def test_the_status_tells_pairs_goals_and_claims_that_stand_alone(
     study.run(claim(max_seeds=5))
     study.run(claim("seeing helps in this goal", max_seeds=9, goal="sight"))
 
-    record.status(str(study.folder))
+    status.status(str(study.folder))
     text = capsys.readouterr().out
-    record.status(str(study.folder), as_json=True)
+    status.status(str(study.folder), as_json=True)
     found = json.loads(capsys.readouterr().out)
 
     used = [row["pairs"]["Blobs"] for row in found["hypotheses"]]

@@ -7,10 +7,10 @@ from typing import Any
 
 import novum
 import pytest
-from novum import StudyError
+from novum import StudyError, pieces
 from novum.executors import InlineExecutor, spool
 from novum.experiment import Trial
-from novum.feed import ATTEMPTS
+from novum.faults import ATTEMPTS
 from novum.lab import Lab, Listener
 from novum.ledger import Ledger
 from novum.pieces import weights
@@ -468,3 +468,50 @@ def test_a_diverged_trial_has_nothing_to_score(lab: Lab, arm: Any, toy: Any) -> 
     score(lab, [trial], "test")
 
     assert started(lab)["score"] == 0
+
+
+# ------------------------------------------------------------------------------------------- time limits, resources
+
+
+def test_a_trial_may_take_twenty_times_its_rehearsal_and_at_least_ten_minutes(lab: Lab, arm: Any) -> None:
+    (trial,) = planned(arm())
+    units = trial.plan["units"]
+    assert pieces.time_limit(lab, trial.plan, 5) == 86_400.0  # nothing rehearsed it
+
+    for each, expected in ((0.0, 600.0), (100.0 / units, 20 * (100.0 + 5.0))):
+        lab.ledger.record_observation(
+            pieces.speed_key(trial.plan), {"seconds_per_unit": each, "score_seconds": 1.0 if each else 0.0}
+        )
+        assert pieces.time_limit(lab, trial.plan, 5) == pytest.approx(expected)
+
+    lab.timeout = 7.0
+    assert pieces.time_limit(lab, trial.plan, 5) == 7.0
+    (limited,) = planned(arm(time_limit=3.0))
+    assert pieces.time_limit(lab, limited.plan, 5) == 3.0  # what the claim registers goes before what the caller says
+
+
+def test_a_recipe_tells_a_cluster_what_to_reserve(lab: Lab, arm: Any) -> None:
+    (plain,) = planned(arm())
+    (asking,) = planned(arm(cpus=2, gpus=0.25, memory_gb=1.5))
+
+    assert pieces.Piece(plain).job(lab).payload["resources"] == {"cpus": 1}
+    assert pieces.Piece(asking).job(lab).payload["resources"] == {"cpus": 2, "gpus": 0.25, "memory": 1.5e9}
+
+
+def test_a_result_that_another_attempt_overtook_counts_for_nothing(lab: Lab, arm: Any) -> None:
+    (trial,) = planned(arm())
+
+    def overtake(result: Any) -> Any:
+        if result.job.kind == "train" and row(lab, trial)["attempts"] == 1:
+            lab.ledger.start(trial.key, "another machine")
+            value = {**result.value, "seconds": 1.25}
+            lab.ledger.finish(trial.key, 2, "done", {**value, "scores": {}}, {})
+        return result
+
+    meddle(lab, overtake)
+
+    assert train(lab, [trial])
+
+    assert (row(lab, trial)["attempts"], row(lab, trial)["result"]["seconds"]) == (2, 1.25)
+    assert len(lab.ledger.events(kind="superseded")) == 1
+    assert list((lab.folder / "spool").iterdir()) == []

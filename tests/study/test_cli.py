@@ -276,7 +276,7 @@ def test_trials_are_written_to_no_other_kind_of_file(here: Callable[..., Any], s
     said = here("trials", "--to", str(tmp_path / "trials.xlsx"), NOVUM_STUDY=str(studied))
 
     assert said.code == 2
-    assert "the ending '.xlsx' is not known; write a .csv or .jsonl file" in said.err
+    assert "the ending '.xlsx' is not known; allowed: .csv, .jsonl, .parquet" in said.err
 
 
 def test_the_log_of_a_trial_is_found_by_the_beginning_of_its_key(

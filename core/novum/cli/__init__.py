@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 
 def main() -> None:
@@ -16,6 +18,8 @@ def main() -> None:
     if sys.platform == "win32":
         sys.stderr.write("Novum runs on Linux and macOS; on Windows, use it inside WSL.\n")
         raise SystemExit(3)
+    with suppress(Exception):  # where standard error is no file
+        faulthandler.enable()  # a plugin that crashes the interpreter is named by where it does
     from novum.cli.app import app
     from novum.errors import NovumError
 

@@ -11,12 +11,13 @@ import typer
 from rich.markup import escape
 
 from novum.arm import Arm
-from novum.cli import catalogue, record
+from novum.cli import catalogue, record, status
 from novum.cli.follow import Follow
 from novum.cli.preview import print_preview
 from novum.cli.terminal import Curve, Terminal, rows_table, show
 from novum.cli.terminal import console as make_console
 from novum.cli.verdict import print_verdict
+from novum.config import LONGEST, shown
 from novum.errors import ConfigError, DataError, closest
 from novum.lab import Listener
 from novum.recipe import Recipe
@@ -39,8 +40,20 @@ Folder = Annotated[
     str | None, typer.Option("--study", help="The study's folder [default: $NOVUM_STUDY or ./novum-study]")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
-Where = Annotated[str, typer.Option("--executor", help="local (a process per trial) or inline (this process).")]
+Where = Annotated[
+    str, typer.Option("--executor", help="local (a process per trial), inline (this process) or ray (a cluster).")
+]
 Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Trials at a time [default: one per core].")]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", help="Seconds after which a trial is stopped and tried again [default: by rehearsal]."),
+]
+Server = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger", help="postgresql://user@host/db?study=NAME, for several machines [default: a file in the folder]."
+    ),
+]
 Tracker = Annotated[str, typer.Option("--tracker", help="Where curves are written live: jsonl or tensorboard.")]
 Noise = Annotated[
     int, typer.Option("--noise", help="Seeds (3 or more) on which to measure the noise floor first [default: off].")
@@ -60,12 +73,17 @@ def _options(
 
 
 def open_study(
-    folder: str | None, executor: str = "local", workers: int | None = None, tracker: str = "jsonl", quiet: bool = False
+    folder: str | None,
+    executor: str = "local",
+    workers: int | None = None,
+    tracker: str = "jsonl",
+    quiet: bool = False,
+    **more: Any,
 ) -> Study:
     """The study that a command works on, told to this terminal unless quiet."""
     listener = Listener() if quiet else Terminal(console)
     debug = bool(os.environ.get("NOVUM_DEBUG"))
-    return Study(folder, executor=executor, workers=workers, tracker=tracker, listener=listener, debug=debug)
+    return Study(folder, executor=executor, workers=workers, tracker=tracker, listener=listener, debug=debug, **more)
 
 
 def emit(value: Any) -> None:
@@ -137,9 +155,11 @@ def run(
     executor: Where = "local",
     workers: Workers = None,
     tracker: Tracker = "jsonl",
+    timeout: Timeout = None,
+    ledger: Server = None,
 ) -> None:
     """Register a claim, run its trials and give the verdict; the same command again resumes."""
-    opened = open_study(study, executor, workers, tracker, quiet=as_json)
+    opened = open_study(study, executor, workers, tracker, quiet=as_json, timeout=timeout, ledger=ledger)
     if dry_run:
         _plan(claim, overrides or [], opened, as_json)
         return
@@ -205,6 +225,10 @@ def _run_claim(
                     f" --study {_short(study.folder)}"
                 )
             console.print(f"Report: {path}")
+            if verdict is found[-1]:
+                console.print(
+                    f"Look: novum status --study {_short(study.folder)}; novum logs TRIAL (what a trial printed)"
+                )
     if as_json:
         emit(verdicts if len(verdicts) > 1 else verdicts[0])
     study.close()
@@ -248,9 +272,11 @@ def train(
     executor: Where = "local",
     workers: Workers = None,
     tracker: Tracker = "jsonl",
+    timeout: Timeout = None,
+    ledger: Server = None,
 ) -> None:
     """Train one arm, unregistered: per-epoch train loss and dev scores. Exploratory, never evidence."""
-    opened = open_study(study, executor, workers, tracker, quiet=as_json)
+    opened = open_study(study, executor, workers, tracker, quiet=as_json, timeout=timeout, ledger=ledger)
     arm = parse_arm(words)
     if as_json:
         runs = opened.train_seeds(arm, seeds=range(seeds), test=test)
@@ -351,7 +377,7 @@ def _any_model(plugins: Any, task: Any) -> str:
 
 def parse_arm(words: list[str]) -> Arm:
     """An arm from KEY=VALUE words. Raises ConfigError for a word that is no such pair, or an unknown key."""
-    from novum.claimfile import put, value_of
+    from novum.toml import put, sound, value_of
 
     parts: dict[str, dict[str, Any]] = {"task": {}, "model": {}, "evaluator": {}, "recipe": {}}
     for word in words:
@@ -359,7 +385,7 @@ def parse_arm(words: list[str]) -> Arm:
         kind, dot, _ = key.partition(".")
         if not equals:
             raise ConfigError(
-                f"{word!r}: write KEY=VALUE, such as task=gym, task.env=CartPole-v1 or budget='6 epochs'."
+                f"{shown(word)}: write KEY=VALUE, such as task=gym, task.env=CartPole-v1 or budget='6 epochs'."
             )
         if dot and kind in parts:
             put(parts, word)
@@ -369,14 +395,22 @@ def parse_arm(words: list[str]) -> Arm:
             parts["recipe"][key] = value_of(value)
         else:
             allowed = ["task", "model", "evaluator", *Recipe.model_fields]
-            raise ConfigError(f"{word!r}: unknown key {key!r}; {closest(key, allowed)} (or task.OPTION, model.OPTION).")
-    for kind in ("task", "model"):
-        if "plugin" not in parts[kind]:
+            near = closest(key[:LONGEST], allowed)
+            raise ConfigError(f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION).")
+    sound(parts, "the words of the arm")
+    for kind in ("task", "model", "evaluator"):
+        named = parts[kind].get("plugin", "")
+        if not isinstance(named, str):
+            raise ConfigError(f"{kind}.plugin: received {shown(named)}; give a plugin's name: {kind}=NAME.")
+        if not named and kind != "evaluator":
             raise ConfigError(f"no {kind} is named; add {kind}=NAME (`novum plugins list --kind {kind}` shows them).")
-    if parts["evaluator"] and "plugin" not in parts["evaluator"]:
-        raise ConfigError(f"evaluator options {parts['evaluator']!r}, but no evaluator is named; add evaluator=NAME.")
+    if parts["evaluator"] and not parts["evaluator"].get("plugin"):
+        raise ConfigError(
+            f"evaluator options {shown(parts['evaluator'])}, but no evaluator is named; add evaluator=NAME."
+        )
     return Arm.from_json({**parts, "evaluator": parts["evaluator"] or None, "start_from": None})
 
 
+status.add(app)
 record.add(app)
 catalogue.add(app)

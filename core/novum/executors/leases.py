@@ -49,10 +49,10 @@ class Lease:
         """Of the file that carries the lock."""
         return self._file.fileno()
 
-    def note(self, pid: int) -> None:
-        """Put a process, the leader of its own group, on the lease; the first is the server itself."""
+    def note(self, pid: int, job: str | None = None) -> None:
+        """Put a process, the leader of its own group, on the lease; the first is the server itself, and no job."""
         with suppress(OSError):  # a full disk costs no job: it still dies with this process
-            self._file.write(json.dumps({"pid": pid, "started": started(pid)}) + "\n")
+            self._file.write(json.dumps({"pid": pid, "started": started(pid), "job": job}) + "\n")
             self._file.flush()
 
     def end(self) -> None:

@@ -25,8 +25,15 @@ LONGEST_FOLDER = 40
 """Characters that a folder for sockets may have: the system allows 107 for the whole path, and Ray needs some 60."""
 RESOURCES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
 """Ours → Ray's."""
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0"}
-"""Environment of an own cluster: nothing is sent home, and no warning of what changes in a later Ray."""
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+"""Environment while Ray is imported and connects: nothing is sent home, no warning of what changes in a later Ray; and
+under `uv run` Ray would have every worker start by the same command in a copy of the working folder, where it hangs.
+"""
 
 
 def require() -> None:
@@ -110,6 +117,10 @@ class Cluster:
 def _connect(address: str, workers: int | None) -> _Held:
     import ray
 
+    with suppress(Exception):  # read when Ray was imported, perhaps by the caller
+        from ray._private import ray_constants
+
+        ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     held = _Held(own=address == "local", home=None)
     options: dict[str, Any] = {}
     if held.own:

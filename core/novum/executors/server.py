@@ -166,7 +166,7 @@ class Server:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, signal.SIGHUP))
         with suppress(OSError):  # the child does it, too: whoever comes first
             os.setpgid(pid, pid)
-        self.lease.note(pid)
+        self.lease.note(pid, job["id"])
         now = time.monotonic()
         stop_at = None if job["timeout"] is None else now + job["timeout"]
         child = Child(job["id"], pid, now, self.grace, stop_at)

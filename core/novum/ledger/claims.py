@@ -12,7 +12,7 @@ from novum.arm import canonical
 from novum.errors import RegistrationError, StudyError
 from novum.ledger import schema
 from novum.ledger.journal import Change, now, sha256
-from novum.ledger.records import one, to_dict, unregistered, without_seq
+from novum.ledger.records import one, persistent, to_dict, unregistered, without_seq
 from novum.ledger.streams import Streams
 
 SHORTEST_PREFIX = 4
@@ -21,6 +21,7 @@ SHORTEST_PREFIX = 4
 class Claims(Streams):
     """What was claimed, on what grounds, and what came of it."""
 
+    @persistent
     def register(self, hypotheses: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
         """Register hypotheses, each with its experiment: all of them or none.
 
@@ -70,6 +71,8 @@ class Claims(Streams):
 
         None where there is none. Raises StudyError, with the list, where a prefix fits several.
         """
+        if not id_or_prefix.isprintable():  # a lone surrogate, which no database takes, is not printable either
+            return None
         table = schema.hypotheses
         close = table.c.id == id_or_prefix
         if len(id_or_prefix) >= SHORTEST_PREFIX:
@@ -106,11 +109,12 @@ class Claims(Streams):
         if sha256(rows[0]["content"]) != rows[0]["fingerprint"]:
             raise RegistrationError(
                 f"the experiment of {hypothesis_id!r} in {self.path} was edited since it was registered: its "
-                f"fingerprint is no longer {rows[0]['fingerprint']}. Restore a copy of the file; a change of plan is a "
+                f"fingerprint is no longer {rows[0]['fingerprint']}. Restore a copy from before; a change of plan is a "
                 "new claim."
             )
         return to_dict(rows[0]["content"])
 
+    @persistent
     def open_split(self, hypothesis_id: str | None, split: str, keys: Sequence[str], purpose: str) -> int:
         """Count one opening of a split, before it is read; gives its number among this ledger's openings of it.
 
@@ -138,6 +142,7 @@ class Claims(Streams):
         rows = self._rows(select(schema.openings).order_by(schema.openings.c.seq))
         return [without_seq(row) | {"keys": json.loads(row["keys"])} for row in rows]
 
+    @persistent
     def record_observation(self, key: str, record: Mapping[str, Any]) -> None:
         """Record an observation under the caller's key. The same again adds nothing; another is added beside it."""
         table = schema.observations
@@ -160,6 +165,7 @@ class Claims(Streams):
         rows = self._rows(select(schema.observations).order_by(schema.observations.c.seq))
         return [without_seq(row) | {"record": json.loads(row["record"])} for row in rows]
 
+    @persistent
     def record_verdict(self, hypothesis_id: str, text: str) -> None:
         """Record a verdict's canonical JSON, kept byte for byte; the same text again changes nothing.
 

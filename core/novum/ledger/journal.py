@@ -11,7 +11,6 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, Table, insert, select, update
@@ -19,10 +18,16 @@ from sqlalchemy import Connection, Row, Table, insert, select, update
 from novum.arm import canonical
 from novum.errors import StudyError
 from novum.ledger import schema
+from novum.ledger.database import TOLD
 from novum.ledger.schema import events
 
 GENESIS = "0" * 64
 """What the first event has for the hash of the one before it."""
+
+
+REMEDY = "`novum repair` rebuilds a ledger that is a file; or restore a copy."
+ROWS = 200
+"""Rows held in memory at once while a ledger is checked: each may hold a large block."""
 
 
 def sha256(text: str) -> str:
@@ -57,16 +62,16 @@ class Change:
         if table.info["label"] == ("seq",):
             for row in rows:
                 added = self._connection.execute(insert(table).values(row)).inserted_primary_key
-                self._rows[_name(table, {"seq": added[0] if added else None})] = _digest(row)
+                self._rows[row_name(table, {"seq": added[0] if added else None})] = row_digest(row)
         elif rows:
             self._connection.execute(insert(table), [dict(row) for row in rows])
-            self._rows |= {_name(table, row): _digest(row) for row in rows}
+            self._rows |= {row_name(table, row): row_digest(row) for row in rows}
 
     def update(self, table: Table, row: Mapping[Any, Any], **values: Any) -> None:
         """Change a row as it was read in this transaction, `seq` included."""
         self._connection.execute(update(table).where(table.c.seq == row["seq"]).values(values))
         changed = {**row, **values}
-        self._rows[_name(table, changed)] = _digest(changed)
+        self._rows[row_name(table, changed)] = row_digest(changed)
 
     def event(self, kind: str, payload: Mapping[str, Any]) -> None:
         """Append an event that tells the `payload` and the digests of all rows changed since the last event."""
@@ -76,29 +81,33 @@ class Change:
         values = {"time": now(), "kind": kind, "payload": text, "previous": previous}
         values["hash"] = sha256(f"{previous}|{kind}|{text}")
         self._connection.execute(insert(events).values(values))
+        self._connection.info[TOLD] = values["hash"]
         self._rows = {}
 
 
-def audit(connection: Connection, path: Path) -> None:
+def audit(connection: Connection, path: str) -> None:
     """Check every event against the one before it, and every row against its last event.
 
     Raises StudyError naming the first bad event, or the first row that differs from what was recorded.
     """
     known: dict[str, tuple[str, int]] = {}
     previous, seq = GENESIS, 0
-    for row in connection.execute(select(events).order_by(events.c.seq)):
-        fault = _broken(row, previous)
-        if fault:
-            raise StudyError(
-                f"the ledger {path} was edited or damaged: event {row.seq} ({row.kind}, {row.time}) {fault}; nothing "
-                f"after event {seq} can be trusted. Restore a copy of the file from before."
-            )
-        previous, seq = row.hash, row.seq
-        known |= {name: (digest, seq) for name, digest in json.loads(row.payload)["rows"].items()}
+    connection = connection.execution_options(yield_per=ROWS)
+    with connection.execute(select(events).order_by(events.c.seq)) as rows:
+        for row in rows:
+            fault = _broken(row, previous)
+            if fault:
+                raise StudyError(
+                    f"the ledger {path} was edited or damaged: event {row.seq} ({row.kind}, {row.time}) {fault}; "
+                    f"nothing after event {seq} can be trusted. {REMEDY}"
+                )
+            previous, seq = row.hash, row.seq
+            known |= {name: (digest, seq) for name, digest in json.loads(row.payload)["rows"].items()}
     for table in schema.metadata.sorted_tables:
         if table not in schema.UNTOLD:
-            for row in connection.execute(select(table).order_by(table.c.seq)):
-                _check(path, known, _name(table, row._mapping), row)
+            with connection.execute(select(table).order_by(table.c.seq)) as rows:
+                for row in rows:
+                    _check(path, known, row_name(table, row._mapping), row)
     for name, (_, at) in known.items():
         raise _differs(path, name, f"is missing, though event {at} recorded it")
 
@@ -111,29 +120,28 @@ def _broken(row: Row[Any], previous: str) -> str | None:
     return None
 
 
-def _check(path: Path, known: dict[str, tuple[str, int]], name: str, row: Row[Any]) -> None:
+def _check(path: str, known: dict[str, tuple[str, int]], name: str, row: Row[Any]) -> None:
     if name not in known:
         raise _differs(path, name, "was added by no event")
     digest, at = known.pop(name)
     try:
-        same = _digest(row._mapping) == digest
+        same = row_digest(row._mapping) == digest
     except (zlib.error, ValueError, TypeError):
         same = False
     if not same:
         raise _differs(path, name, f"is not what event {at} recorded")
 
 
-def _differs(path: Path, name: str, what: str) -> StudyError:
-    return StudyError(
-        f"the ledger {path} was edited or damaged: the row {name} {what}. Restore a copy of the file from before."
-    )
+def _differs(path: str, name: str, what: str) -> StudyError:
+    return StudyError(f"the ledger {path} was edited or damaged: the row {name} {what}. {REMEDY}")
 
 
-def _name(table: Table, row: Mapping[Any, Any]) -> str:
+def row_name(table: Table, row: Mapping[Any, Any]) -> str:
+    """By which events know a row."""
     return "/".join([table.name, *(str(row[column]) for column in table.info["label"])])
 
 
-def _digest(row: Mapping[Any, Any]) -> str:
+def row_digest(row: Mapping[Any, Any]) -> str:
     """Of the row's values but `seq` and empty ones, so that a later schema may add columns.
 
     A compressed block counts by its content: other versions of zlib may compress it to other bytes.

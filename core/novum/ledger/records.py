@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, RowMapping, Select, Table, select
 
@@ -16,6 +17,21 @@ from novum.ledger.database import Database
 CHUNK = 500
 """Keys in one query: databases bound the number of parameters."""
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def persistent(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """Let a method of `Records` outlive a broken connection. It holds one transaction, and is called again only where
+    that one left no trace.
+    """
+
+    @functools.wraps(method)
+    def call(self: Records, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._database.persist(lambda: method(self, *args, **kwargs))
+
+    return call
+
 
 class Records:
     """Base of the ledger's parts: an open database. Its parts add methods and override none."""
@@ -24,10 +40,21 @@ class Records:
         self._database = database
 
     @property
-    def path(self) -> Path:
-        """The ledger's file."""
+    def path(self) -> str:
+        """Where the ledger is, for people to read: its file, or its place on a server without any password."""
         return self._database.path
 
+    @property
+    def folder(self) -> Path:
+        """The study's folder on this machine; a ledger on a server is not in it."""
+        return self._database.folder
+
+    @property
+    def shared(self) -> bool:
+        """Whether sessions on other machines may work in this ledger."""
+        return self._database.shared
+
+    @persistent
     def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
         with self._database.read() as connection:
             return connection.execute(query).mappings().all()
@@ -73,7 +100,7 @@ def without_seq(row: RowMapping) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "seq"}
 
 
-def unregistered(path: Path, hypothesis_id: str) -> RegistrationError:
+def unregistered(path: str, hypothesis_id: str) -> RegistrationError:
     """The error for a hypothesis that the ledger lacks."""
     return RegistrationError(
         f"no hypothesis {hypothesis_id!r} is registered in {path}; register its claim first (`novum run CLAIM` does)."

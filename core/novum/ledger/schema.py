@@ -7,7 +7,18 @@ A change here needs a migration in `migrations/versions` and a higher VERSION.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.schema import SchemaItem
 
 VERSION = 3
@@ -148,7 +159,7 @@ streams = _table(
 weights = _table(
     "weights",
     Column("hash", Text, nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("size", Integer().with_variant(BigInteger(), "postgresql"), nullable=False),
     Column("trial", Text, ForeignKey("trials.key"), nullable=False, index=True),
     Column("state", Text, nullable=False),
     UniqueConstraint("hash", "trial"),

@@ -12,7 +12,7 @@ from novum.arm import canonical
 from novum.errors import StudyError
 from novum.ledger import schema
 from novum.ledger.journal import Change, now
-from novum.ledger.records import Records, one, without_seq
+from novum.ledger.records import Records, one, persistent, without_seq
 
 SessionState = Literal["working", "ended", "interrupted", "paused", "failed", "lost"]
 
@@ -20,6 +20,7 @@ SessionState = Literal["working", "ended", "interrupted", "paused", "failed", "l
 class Sessions(Records):
     """Who works here. A session that works has the state "working"; one whose process vanished becomes "lost"."""
 
+    @persistent
     def begin_session(self, id: str, about: Mapping[str, Any]) -> None:
         """Begin a session under a new id. about: whatever tells people and `novum status` who it is."""
         with self._database.write() as connection:
@@ -29,6 +30,7 @@ class Sessions(Records):
             change.event("session", {"session": id, "state": "working"})
             connection.execute(insert(schema.beats).values(session=id, count=0))
 
+    @persistent
     def end_session(self, id: str, state: SessionState, reason: str | None = None) -> None:
         """Note how a session stands now ("working": it goes on after all). Raises StudyError for an unknown id."""
         table = schema.sessions
@@ -48,6 +50,7 @@ class Sessions(Records):
         rows = self._rows(select(schema.sessions).order_by(schema.sessions.c.seq))
         return [without_seq(row) | {"about": json.loads(row["about"])} for row in rows]
 
+    @persistent
     def beat(self, session: str) -> None:
         """Show that a session lives. One that another host took for lost is working again."""
         table = schema.sessions

@@ -10,35 +10,59 @@ from sqlalchemy import select
 
 from novum.ledger import journal, schema
 from novum.ledger.claims import Claims
-from novum.ledger.database import Database
+from novum.ledger.files import Files
+from novum.ledger.records import persistent
 from novum.ledger.sessions import Sessions
+from novum.ledger.sqlite import SqliteDatabase
 from novum.ledger.trials import Trials
 
 
-class Ledger(Claims, Trials, Sessions):
-    """The append-only record of one study: `ledger.sqlite` in its folder. Use it as a context manager.
+class Ledger(Claims, Trials, Sessions, Files):
+    """The append-only record of one study. Use it as a context manager.
 
-    Every change and the event that tells it are one transaction, durable when the method returns. Threads and
-    processes may write at the same time; each process opens its own. What methods return is a fresh copy. Every
-    method raises StudyError for a file that is damaged, full or locked, with what to do about it.
+    It is `ledger.sqlite` in the study's folder, or a schema of a PostgreSQL database that several machines share.
+    Every change and the event that tells it are one transaction, durable when the method returns. Threads, processes
+    and, on a server, machines may write at the same time; each process opens its own. What methods return is a fresh
+    copy. Every method raises StudyError for a ledger that is damaged, full, locked or out of reach, with what to do
+    about it. Where a server goes away and comes back within a minute, methods wait and no write is lost or doubled.
     """
 
     @classmethod
-    def open(cls, folder: Path, *, create: bool = True, read_only: bool = False) -> Ledger:
-        """Open the ledger in `folder`; make it where it is missing, unless `create` is False or it is `read_only`.
+    def open(cls, folder: Path, *, url: str | None = None, create: bool = True, read_only: bool = False) -> Ledger:
+        """Open the ledger; make it where it is missing, unless `create` is False or it is `read_only`.
 
-        A ledger of an older Novum is copied to `ledger.sqlite.backup-<version>` and upgraded. Raises StudyError
-        for a missing, foreign, damaged or newer ledger and for a folder that cannot be written.
+        url: None for the file in `folder`; else `postgresql://user@host/database?study=NAME`, where NAME, a schema's
+        name, is "novum" unless it is said. Options that libpq knows (sslmode, connect_timeout, …) may follow.
+
+        A file of an older Novum is copied to `ledger.sqlite.backup-<version>` and upgraded; a server's ledger is
+        upgraded only where the environment says NOVUM_LEDGER_UPGRADE=1, after you made a copy. Raises ConfigError
+        for a wrong url, and StudyError for a missing, foreign, damaged, newer or unreachable ledger, for a folder
+        that cannot be written, and where PostgreSQL's driver is not installed.
         """
-        return cls(Database.open(folder, create=create, read_only=read_only))
+        if url is None:
+            return cls(SqliteDatabase.open(folder, create=create, read_only=read_only))
+        from novum.ledger.postgres import PostgresDatabase  # only a server needs it
 
-    @property
-    def shared(self) -> bool:
-        """Whether other machines may work in it at the same time."""
-        return False
+        return cls(PostgresDatabase.open(folder, url, create=create, read_only=read_only))
+
+    @staticmethod
+    def remembered(url: str) -> str:
+        """A url as it may be kept in a study's folder: checked, and without a password. Raises ConfigError."""
+        from novum.ledger import address
+
+        return address.remembered(url)
+
+    @staticmethod
+    def begun(folder: Path, url: str | None) -> bool:
+        """Whether there is a ledger. Raises StudyError where a server cannot be asked."""
+        if url is None:
+            return SqliteDatabase.begun(folder)
+        from novum.ledger.postgres import PostgresDatabase
+
+        return PostgresDatabase.begun(folder, url)
 
     def close(self) -> None:
-        """Close the file; further calls raise StudyError."""
+        """Close the ledger; further calls raise StudyError."""
         self._database.close()
 
     def __enter__(self) -> Ledger:
@@ -56,8 +80,9 @@ class Ledger(Claims, Trials, Sessions):
         rows = self._rows(query if kind is None else query.where(schema.events.c.kind == kind))
         return [dict(row) | {"payload": json.loads(row["payload"])} for row in rows]
 
+    @persistent
     def verify(self) -> None:
-        """Check the file, the chain of events and every row against its event.
+        """Check the database, the chain of events and every row against its event.
 
         Raises StudyError naming the first bad event, or the row that is not as it was recorded.
         """

@@ -12,7 +12,7 @@ from novum.arm import canonical
 from novum.errors import StudyError
 from novum.ledger import journal, schema
 from novum.ledger.journal import Change, now
-from novum.ledger.records import Records, one, to_dict, where_in, without_seq
+from novum.ledger.records import Records, one, persistent, to_dict, where_in, without_seq
 
 State = Literal["planned", "running", "done", "diverged", "failed"]
 FINISHED: tuple[State, ...] = ("done", "diverged", "failed")
@@ -35,6 +35,7 @@ class Score:
 class Trials(Records):
     """Trials, their scores and their weights."""
 
+    @persistent
     def plan_trials(self, trials: Sequence[Mapping[str, Any]]) -> None:
         """Add planned trials; those whose "key" is known are left as they are.
 
@@ -67,6 +68,7 @@ class Trials(Records):
         """
         return next(iter(self.trials([key])), None)
 
+    @persistent
     def trials(
         self, keys: Sequence[str] | None = None, arm: str | None = None, block: str | None = None
     ) -> list[dict[str, Any]]:
@@ -81,6 +83,12 @@ class Trials(Records):
             rows = list(where_in(connection, query, table, "key", keys))
         return [_trial(row) for row in sorted(rows, key=lambda row: int(row["seq"]))]
 
+    def finished(self) -> set[str]:
+        """Keys of the trials that have ended, however."""
+        rows = self._rows(select(schema.trials.c.key).where(schema.trials.c.state.in_(FINISHED)))
+        return {str(row["key"]) for row in rows}
+
+    @persistent
     def start(self, key: str, session: str | None = None) -> int:
         """Begin the next attempt and give its number, from 1; an attempt still running loses its right to finish.
 
@@ -95,6 +103,7 @@ class Trials(Records):
                 )
             return self._begin(connection, row, session)
 
+    @persistent
     def claim(self, key: str, session: str) -> int | None:
         """Begin the next attempt of a trial that nobody runs, and give its number; None where another session runs it
         or it is finished. Of sessions that claim at the same time, one gets it.
@@ -113,26 +122,31 @@ class Trials(Records):
         change.event("started", {"trial": row["key"], "attempt": attempt, "session": session})
         return attempt
 
+    @persistent
     def finish(
         self, key: str, attempt: int, state: State, result: Mapping[str, Any], scores: Mapping[str, Score]
     ) -> bool:
         """Record how an attempt ended ("done", "diverged" or "failed"), its result and its scores by split.
 
-        True when accepted. False, and an event "superseded", when the trial is finished already or `attempt` is
-        not its latest. The latest attempt of a trial that was released is accepted: its result is as good.
+        True when accepted; the same result of the same attempt once more is accepted, and changes nothing. False,
+        and an event "superseded", when the trial is finished otherwise or `attempt` is not its latest. The latest
+        attempt of a trial that was released is accepted: its result is as good.
         Raises RegistrationError for a trial that was never planned, ValueError for another state.
         """
         if state not in FINISHED:
             raise ValueError(f"a trial finishes as one of {', '.join(FINISHED)}; received {state!r}.")
         blocks = {split: journal.pack(score.units) for split, score in scores.items()}  # outside the write lock
+        text = canonical(result)
         with self._database.write() as connection:
             row = self._planned(connection, key)
+            if (row["attempts"], row["state"], row["result"]) == (attempt, state, text):
+                return True
             change = Change(connection)
             if row["state"] in FINISHED or row["attempts"] != attempt or attempt < 1:
                 told = {"trial": key, "attempt": attempt, "state": state}
                 change.event("superseded", told | {"current": [row["state"], row["attempts"]]})
                 return False
-            change.update(schema.trials, row, state=state, result=canonical(result), finished=now())
+            change.update(schema.trials, row, state=state, result=text, finished=now())
             change.insert(
                 schema.scores,
                 [
@@ -165,6 +179,7 @@ class Trials(Records):
         """
         return self._release(None if session is None else schema.trials.c.session == session, reason)
 
+    @persistent
     def _release(self, which: Any, reason: str) -> list[str]:
         query = select(schema.trials).where(schema.trials.c.state == "running").order_by(schema.trials.c.seq)
         with self._database.write() as connection:
@@ -177,6 +192,7 @@ class Trials(Records):
                 change.event("released", {"trials": keys, "reason": reason})
         return keys
 
+    @persistent
     def scores(self, keys: Sequence[str], split: str) -> dict[str, dict[str, Any]]:
         """By trial key: metrics, tables and seconds on this split, for those of `keys` that have them."""
         table = schema.scores
@@ -199,6 +215,7 @@ class Trials(Records):
         rows = self._rows(select(table.c.units).where(table.c.trial == key, table.c.split == split))
         return journal.unpack(rows[0]["units"]) if rows else None
 
+    @persistent
     def keep_weights(self, content_hash: str, bytes_size: int, trial_key: str) -> None:
         """Note that a trial's weights of this content hash and size in bytes are kept; twice is once.
 
@@ -219,6 +236,7 @@ class Trials(Records):
                 return
             change.event("weights-kept", {"hash": content_hash, "trial": trial_key})
 
+    @persistent
     def drop_weights(self, content_hash: str) -> None:
         """Note that the weights of this content hash were deleted, for every trial that had them; twice is once."""
         table = schema.weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import version
@@ -36,6 +37,8 @@ def gather(ledger: Ledger, hypothesis_id: str) -> dict[str, Any]:
         openings     {"mine": those of this hypothesis, "test": how often the study opened `test`}
         stream       {"account": the goal's hypotheses in order, or None where it names no goal, "alone": how many
                      hypotheses of the study name none}
+        sessions     that ran trials of it, in order: id, state, reason, started, ended, executor, machine (A, B, …;
+                     no host's name leaves the study), environment (its hash, or None), trials (how many ended in it)
         environment  of the machine that gathers, at this moment
         times        registered, opened, verdict, first_start, last_end (ISO-8601 or None), wall_seconds (or None)
 
@@ -77,7 +80,8 @@ def gather(ledger: Ledger, hypothesis_id: str) -> dict[str, Any]:
             "account": None if hypothesis.get("goal") is None else streams.account(ledger, hypothesis["goal"]),
             "alone": streams.alone(ledger),
         },
-        "environment": environment(ledger.path.parent),
+        "sessions": _sessions(ledger, trials),
+        "environment": environment(ledger.folder),
         "times": times | _span(trials),
     }
 
@@ -145,6 +149,9 @@ def _row(trial: Trial, stored: Mapping[str, Any] | None, metric: str) -> dict[st
         "attempts": row["attempts"],
         "started": row["started"],
         "finished": row["finished"],
+        "session": row.get("session"),
+        "deviations": result.get("deviations") or [],
+        "resumed": result.get("resumed") or [],
         "because": result.get("failed") or result.get("diverged"),
         "units": result.get("units"),
         "seconds": result.get("seconds"),
@@ -156,6 +163,23 @@ def _row(trial: Trial, stored: Mapping[str, Any] | None, metric: str) -> dict[st
             for point in result.get("curve", [])
         ],
     }
+
+
+def _sessions(ledger: Ledger, trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    ended = Counter(row["session"] for row in trials if row["finished"] is not None)
+    touched = {row["session"] for row in trials}
+    known = [row for row in ledger.sessions() if row["id"] in touched]
+    hosts = list(dict.fromkeys(row["about"]["host"] for row in known))
+    return [
+        {name: row[name] for name in ("id", "state", "reason", "started", "ended")}
+        | {
+            "executor": row["about"]["executor"],
+            "machine": chr(ord("A") + hosts.index(row["about"]["host"]) % 26),
+            "environment": row["about"].get("environment"),
+            "trials": ended[row["id"]],
+        }
+        for row in known
+    ]
 
 
 def _metric(scored: Mapping[str, Any] | None, metric: str) -> Any:

@@ -146,7 +146,8 @@ def _with_parents(plans: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[tu
 def check(data: Mapping[str, Any]) -> Markup:
     """The command that gives the verdict again from the stored rows."""
     name = data["hypothesis"]["id"]
-    lines = f"novum verdict {name} --recompute --study FOLDER\nnovum trials --to trials.csv --study FOLDER"
+    words = (f"verdict {name} --recompute", "trials --to trials.csv", "logs TRIAL", "status")
+    lines = "\n".join(f"novum {each} --study FOLDER" for each in words)
     return element(
         "section",
         element("h2", "How to check it"),
@@ -157,7 +158,8 @@ def check(data: Mapping[str, Any]) -> Markup:
             element(
                 "p",
                 "The first recomputes the verdict from the stored rows alone, runs nothing, and compares it byte for "
-                "byte with the recorded one. The second writes every trial's numbers to a table.",
+                "byte with the recorded one. The second writes every trial's numbers to a table, the third shows "
+                "what a trial printed, and the last one whether the record is whole.",
                 class_="soft",
             ),
             class_="card",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from novum.report import text
-from novum.report.cells import amount, folded, hint, short, table
+from novum.report.cells import amount, folded, hint, short, table, when
 from novum.report.markup import Content, Markup, element, joined
 
 ENDED = ("done", "diverged", "failed")
@@ -66,10 +66,44 @@ def trials(data: Mapping[str, Any]) -> Markup:
         element("ul", *(element("li", each) for each in said), class_="plain")
         if said
         else element("p", "Nothing to report: no trial diverged, broke or had to be started twice."),
+        *_sessions(data["sessions"]),
         folded("Every trial", f"{len(rows)} rows", whole),
         class_="card",
     )
     return element("section", element("h2", "What ran"), card, id="trials")
+
+
+ENDS = {
+    "ended": "ended",
+    "working": "works, or has ended without a word since",
+    "interrupted": "interrupted",
+    "paused": "paused",
+    "failed": "stopped by an error",
+    "lost": "killed or lost",
+}
+
+
+def _sessions(sessions: Sequence[Mapping[str, Any]]) -> list[Markup]:
+    """Who worked on it and how that ended: interruptions and recoveries, which changed no number."""
+    if not sessions:
+        return []
+    head = ["began", "ended", "how", "executor", "machine", "trials ended", "environment"]
+    rows = [
+        [
+            when(each["started"]),
+            "—" if each["ended"] is None else when(each["ended"]),
+            joined(ENDS.get(each["state"], each["state"]), hint(each["reason"]) if each["reason"] else None),
+            each["executor"],
+            each["machine"],
+            amount(each["trials"]),
+            "—" if each["environment"] is None else short(each["environment"], 8),
+        ]
+        for each in sessions
+    ]
+    cut = sum(each["state"] not in ("ended", "working") for each in sessions)
+    told = text.count(len(sessions), "session") + (f", {cut} cut short" if cut else "")
+    why = element("p", "A session that was cut short lost no result: the next one took in what it left.", class_="hint")
+    return [folded("Sessions", told, why if cut else None, table(head, rows, numeric=[5], kind="tight"))]
 
 
 def _counted(data: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], fates: Mapping[str, str]) -> str:
@@ -114,6 +148,10 @@ def _deviations(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if row["attempts"] - row["released"].count(CAME_FIRST) > 1 or reasons:
             why = f" ({'; '.join(reasons)})" if reasons else ""
             yield f"{who} was started {row['attempts']} times on the same seed{why}."
+        for each in row["deviations"]:
+            yield f"{who}: {each}."
+        for units in row["resumed"]:
+            yield f"{who} went on from a checkpoint at {units:,} units, to the numbers of an uninterrupted run."
 
 
 WORDS = {"ahead": "ran ahead, not looked at", "stopped": CAME_FIRST}

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novum import plugins
+from novum.arm import fingerprint
 from novum.data import Batch, Scores, Undefined
 from novum.errors import StudyError
 from novum.model import Preparation, Weights
 from novum.runner import artifacts, device, memory
+from novum.runner.checkpoint import EVERY, Shelf
 from novum.runner.parts import Encoder, Parts
 from novum.runner.resolve import changed, differs, resolve
 from novum.runner.train import Point, Trained, Trainer, score
@@ -174,22 +176,41 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         )
     parts = Parts.of(plan["arm"])
     start = None if payload["parent"] is None else stored(parts, folder, payload["parent"])
+    shelf = Shelf(folder, payload["key"], _identity(payload), payload.get("checkpoint_every", EVERY))
+    micro = payload.get("micro", 1)
     peak = memory.measure(plan["device"])
     with open_tracker(payload["tracker"], folder, payload["key"]) as tracker:
-        trainer = Trainer(
-            parts,
-            trial_seed(**payload["seed"]),
-            units=plan["units"],
-            device_kind=plan["device"],
-            precision=plan["precision"],
-            points=payload["points"],
-            start=start,
-            watch=lambda point: tracker.point(dump_point(point)),
-        )
+
+        def make() -> Trainer:
+            return Trainer(
+                parts,
+                trial_seed(**payload["seed"]),
+                units=plan["units"],
+                device_kind=plan["device"],
+                precision=plan["precision"],
+                points=payload["points"],
+                start=start,
+                watch=lambda point: tracker.point(dump_point(point)),
+                micro=micro,
+                shelf=shelf,
+            )
+
+        trainer = shelf.resume(make)
+        if micro > 1:  # nothing else asks for it
+            shelf.tell(f"micro-batches of 1/{micro} after running out of memory")
+        for point in trainer.curve:  # the tracker started anew
+            tracker.point(dump_point(point))
         trained = trainer.run()
     used = peak()  # before saving, which copies every tensor
     digest, size = artifacts.save(folder, trainer.scored, trained.preparation.dump())
-    return _result(trained) | {"weights": digest, "bytes": size, "memory": used}
+    told = {"resumed": shelf.resumed, "deviations": shelf.deviations}
+    return _result(trained) | {"weights": digest, "bytes": size, "memory": used} | told
+
+
+def _identity(payload: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint must agree with: all that decides the numbers, and the points at which they are taken."""
+    named = {name: payload[name] for name in ("key", "seed", "parent", "points")}
+    return named | {"plan": fingerprint(payload["plan"]), "micro": payload.get("micro", 1)}
 
 
 def _result(trained: Trained) -> dict[str, Any]:
@@ -255,7 +276,7 @@ def describe(signature: Any) -> dict[str, Any]:
 
 
 def dump_number(value: Any) -> Any:
-    """A number for JSON; what is undefined or not finite says so (design law 6)."""
+    """A number for JSON; what is undefined or not finite says so (design law 6). Text, as in a fact, stays."""
     if isinstance(value, Undefined):
         return {"undefined": value.because}
     if hasattr(value, "item"):
@@ -277,10 +298,7 @@ def dump_point(point: Point) -> dict[str, Any]:
 
 
 def dump_scores(scores: Scores) -> dict[str, Any]:
-    """Scores for JSON. Raises StudyError when the columns differ in length."""
-    lengths = {name: len(column) for name, column in scores.units.items()}
-    if len(set(lengths.values())) > 1:
-        raise StudyError(f"an evaluator gave columns of different lengths: {lengths}.")
+    """Scores for JSON."""
     return {
         "metrics": {name: dump_number(value) for name, value in scores.metrics.items()},
         "tables": {

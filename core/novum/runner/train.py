@@ -11,19 +11,32 @@ from typing import TYPE_CHECKING, Any
 from novum import plugins
 from novum.data import Number, Scores
 from novum.errors import MismatchError
-from novum.model import Weights
+from novum.model import Preparation, Weights
 from novum.runner import device as devices
+from novum.runner import strict
 from novum.runner.parts import Actor, Encoder, Parts
+from novum.runner.resume import (
+    content,
+    fill,
+    numbers,
+    of_device,
+    of_machine,
+    pieces,
+    plain,
+    position,
+    refill,
+    tensors_of,
+)
 from novum.runner.schedules import with_warmup
-from novum.seeds import Seed, installed
+from novum.seeds import Seed, installed, read, write
 from novum.task import Split, only
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from novum.data import Loss
-    from novum.model import Preparation
+    from novum.data import Batch, Loss
+    from novum.runner.checkpoint import Shelf
 
 CHECK_EVERY = 50
 """Batches between looks at the finite-loss flag on a device whose every look would wait for it."""
@@ -59,6 +72,13 @@ class Trainer:
 
     `watch` hears every curve point. `points` is how many there are, evenly over the budget; at each the network
     is scored on `dev`, which changes no number of the training (the generators are put back).
+
+    `micro` divides the batch of every loss into that many pieces, computed one after the other: a step needs less
+    memory, and follows the same gradient up to rounding where no layer looks at the batch as a whole.
+
+    `shelf` takes a checkpoint between batches whenever one is due, which changes no number either; `restore` goes
+    on from one. A source without a state, and one whose units are encoded at random (what was drawn for a unit is kept
+    and stands in no checkpoint), take none.
     """
 
     def __init__(
@@ -72,8 +92,13 @@ class Trainer:
         points: int = 1,
         start: tuple[Weights, Preparation] | None = None,
         watch: Callable[[Point], None] = lambda point: None,
+        micro: int = 1,
+        shelf: Shelf | None = None,
     ) -> None:
-
+        if type(micro) is not int or micro < 1:
+            raise ValueError(
+                f"micro is {micro!r}; give the whole number of pieces, at least 1, that a batch is cut into."
+            )
         self.parts = parts
         self.seed = seed
         self.units = units
@@ -81,6 +106,13 @@ class Trainer:
         self.precision = precision
         self.points = max(1, points)
         self.watch = watch
+        self.micro = micro
+        self.shelf = shelf
+        self.used = 0
+        self.curve: list[Point] = []
+        self._spent = 0.0  # seconds of training before this process
+        self._began = time.perf_counter()
+        self._count = 0
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._sums: dict[str, tuple[torch.Tensor, int]] = {}
@@ -117,23 +149,21 @@ class Trainer:
 
     def run(self) -> Trained:
         """Train to the budget, or until a loss is no longer finite."""
-        used, began, curve = 0, time.perf_counter(), list[Point]()
-        spent = 0.0
+        self._began = time.perf_counter() - self._spent
         scores: Scores | None = None
         diverged: str | None = None
-        for point in range(1, self.points + 1):
+        for point in range(len(self.curve) + 1, self.points + 1):
             until = math.ceil(self.units * point / self.points)
-            used, diverged = self.stretch(used, until)
+            self.used, diverged = self.stretch(self.used, until)
             devices.synchronize(self.device.type)
-            spent = time.perf_counter() - began
+            self._spent = time.perf_counter() - self._began
             if diverged is not None:
                 break
-            paused = time.perf_counter()
             scores = self.score(Split.DEV)
-            curve.append(Point(used, used / self.units, spent, self._means(), scores.metrics))
-            self.watch(curve[-1])
-            began += time.perf_counter() - paused  # scoring is not training time
-        return Trained(self.net, self.preparation, used, spent, curve, diverged, self.start, scores)
+            self.curve.append(Point(self.used, self.used / self.units, self._spent, self._means(), scores.metrics))
+            self.watch(self.curve[-1])
+            self._began = time.perf_counter() - self._spent  # scoring is not training time
+        return Trained(self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores)
 
     def stretch(self, used: int, until: int) -> tuple[int, str | None]:
         """Go on from `used` to at least `until` units; returns the units used and why it diverged, if it did."""
@@ -144,7 +174,7 @@ class Trainer:
         encoder = self._encoders[Split.TRAIN]
         patient = CHECK_EVERY if self.device.type == "cuda" else 1
         finite = torch.ones((), dtype=torch.bool, device=self.device)
-        count = 0
+        count, self._count = self._count, 0
         net.train()
         with only(Split.TRAIN), installed(self.seed.child("train"), self._states), torch.no_grad():
             while used < until:
@@ -154,7 +184,7 @@ class Trainer:
                     net.train()
                 else:
                     raw = source.next(act)
-                batch = encoder.batch(raw)
+                batch = self._encoded(encoder, raw, used)
                 share = (used + raw.units / 2) / self.units  # a step belongs to the middle of the units it uses
                 for loss in model.losses(net, batch):
                     finite &= self.step(loss, min(share, 1.0))
@@ -162,6 +192,8 @@ class Trainer:
                 count += 1
                 if count % patient == 0 and not finite:
                     break
+                if self.shelf is not None and self.shelf.due() and finite:
+                    self._save(self.shelf, used, count)
             healthy = bool(finite) and all(bool(param.isfinite().all()) for param in net.parameters())
         return used, None if healthy else f"a loss or weight was not finite after {used} of {self.units} units"
 
@@ -173,20 +205,31 @@ class Trainer:
         rate = self.parts.recipe.learning_rate * self._schedule(share)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        with torch.enable_grad():
-            with devices.autocast(self.precision, self.device.type):
-                value = loss.function(self.net, *loss.arguments)
-            torch.autograd.backward(value, inputs=params)
+        value = self._differentiate(loss, params)
         if self.parts.recipe.clip > 0:
             torch.nn.utils.clip_grad_norm_(params, self.parts.recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if self._average is not None:
             self._average.update_parameters(self.net)
-        value = value.detach()
         total, times = self._sums.get(loss.name, (0.0, 0))
         self._sums[loss.name] = (total + value, times + 1)
         return value.isfinite()
+
+    def _differentiate(self, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
+        """The value of a loss, with its gradients added to the parameters: at once, or piece by piece."""
+        import torch
+
+        value = torch.zeros(())
+        for share, arguments in pieces(loss.arguments, self.micro):
+            with torch.enable_grad():
+                with devices.autocast(self.precision, self.device.type):
+                    piece = loss.function(self.net, *arguments)
+                if share < 1:
+                    piece = piece * share
+                torch.autograd.backward(piece, inputs=params)
+            value = piece.detach() if share == 1 else value.to(piece) + piece.detach()
+        return value
 
     def _optimizer(self, prefix: str) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
         if prefix not in self._optimizers:
@@ -207,6 +250,65 @@ class Trainer:
         self._sums.clear()
         return means
 
+    # ---------------------------------------------------------------------------------------------- checkpoints
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where a state was saved. Raises what shows that it does not fit: this trainer is then of no use."""
+        if state["preparation"] != content(self.preparation):
+            raise ValueError("the model's preparation came out differently this time")
+        fill(self.net, state["net"])
+        if self._average is not None:
+            fill(self._average, state["average"])
+        for prefix, saved in state["optimizers"]:
+            refill(self._optimizer(prefix)[0], saved)
+        self.source.load_state_dict(state["source"])
+        self._sums = state["sums"]
+        self._states = of_machine(state["generators"])
+        self.used, self._count, self._spent = state["used"], state["count"], state["seconds"]
+        self.curve = [
+            Point(units, share, seconds, losses, numbers(metrics))
+            for units, share, seconds, losses, metrics in state["curve"]
+        ]
+
+    def _save(self, shelf: Shelf, used: int, count: int) -> None:
+        """Write a checkpoint. Between batches only: what a half-run generator of losses holds cannot be saved."""
+        devices.synchronize(self.device.type)
+        spent, generators = time.perf_counter() - self._began, read()
+        shelf.save(lambda: self._state(used, count, spent, generators))
+        write(generators)
+        self._began = time.perf_counter() - spent  # saving is not training time
+
+    def _state(self, used: int, count: int, spent: float, generators: dict[str, Any]) -> dict[str, Any] | None:
+        """All that the rest of the training depends on; None where the source promises no state."""
+        source = self.source.state_dict()
+        if source is None:
+            return None
+        return {
+            "used": used,
+            "count": count,
+            "seconds": spent,
+            "curve": [
+                (each.units, each.share, each.seconds, dict(each.losses), plain(each.metrics)) for each in self.curve
+            ],
+            "net": tensors_of(self.net),
+            "average": None if self._average is None else tensors_of(self._average),
+            "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
+            "sums": self._sums,
+            "generators": of_device(generators, self.device),
+            "source": source,
+            "preparation": content(self.preparation),
+        }
+
+    def _encoded(self, encoder: Encoder, raw: Batch, used: int) -> Batch:
+        """The encoded batch; in the first pass, when units are encoded, look whether that draws."""
+        if self.shelf is None or used > (self.source.size or 0) or type(self.preparation).encode is Preparation.encode:
+            return encoder.batch(raw)
+        before = position(read())
+        batch = encoder.batch(raw)
+        if position(read()) != before:
+            self.shelf.stop()
+        return batch
+
     # -------------------------------------------------------------------------------------------------- scoring
 
     @property
@@ -225,7 +327,8 @@ def score(parts: Parts, net: nn.Module, encoder: Encoder, split: Split, seed: Se
     stream = seed.child("score", split)
     with only(split), installed(stream):
         source = parts.task.source(split, stream, parts.recipe)
-        return parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
+        given = parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
+    return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)
 
 
 def make_optimizer(parts: Parts, params: list[nn.Parameter]) -> Any:

@@ -57,6 +57,7 @@ class Transformer(Model):
             return self
 
     preparation = Tokens
+    imports = ("transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert")
     inputs = ("text",)
     outputs = ("classes",)
 

@@ -68,7 +68,7 @@ class ImageClassification(Task):
         """At most this many training images of each class, drawn anew for each trial; 0 takes all. Dev and test
         stay whole."""
 
-    imports = ("PIL.Image", "sklearn.datasets")
+    imports = ("PIL.Image",)
     config: ImageClassification.Config
 
     def signature(self) -> Signature:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -140,14 +141,23 @@ def dataset(
 
 
 def _digits() -> tuple[tuple[str, ...], dict[str, Images]]:
-    """1,797 handwritten digits of 8 × 8 pixels that come with scikit-learn (Alpaydin & Kaynak 1998)."""
-    from sklearn.datasets import load_digits
+    """1,797 handwritten digits of 8 × 8 pixels that come with scikit-learn (Alpaydin & Kaynak 1998).
 
-    bunch = load_digits()
-    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # stored as 0 to 16
+    Read from its file: importing scikit-learn takes a second in every trial, and starts threads where pyarrow is
+    installed, so that workers could not share the import.
+    """
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise DataError("the data 'digits' come with scikit-learn, which is not installed; pip install scikit-learn.")
+    file = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    try:
+        table = np.loadtxt(file, delimiter=",", dtype=np.int64)  # a row an image: 64 pixels, then the digit
+    except (OSError, ValueError) as error:
+        raise DataError(f"the data 'digits' cannot be read from {file} ({error}); install scikit-learn anew.") from None
+    pixels = np.round(table[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[:, None]  # stored as 0 to 16
     ids = tuple(f"digits-{row:04}" for row in range(len(pixels)))
     stored = np.full((len(pixels), 2), 8, dtype=np.int64)
-    return tuple("0123456789"), {"train": Images(pixels, bunch.target.astype(np.int64), ids, stored)}
+    return tuple("0123456789"), {"train": Images(pixels, table[:, -1], ids, stored)}
 
 
 def moments(pixels: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -93,7 +93,7 @@ def upgrade() -> None:
     _create(
         "weights",
         sa.Column("hash", sa.Text(), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), nullable=False),
         sa.Column("trial", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["trial"], ["trials.key"], name=op.f("fk_weights_trial")),

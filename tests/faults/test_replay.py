@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_the_undisturbed_study_stops_early_is_confirmed_and_spends_one_index(who
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_every_write_and_started_again_it_ends_at_the_same_verdict(
+def test_row_29_killed_at_every_write_and_started_again_it_ends_at_the_same_verdict(
     tmp_path: Path, whole: Any, after: bool
 ) -> None:
     hypothesis, text, held, writes = whole
@@ -108,3 +109,40 @@ def test_killed_at_every_write_and_started_again_it_ends_at_the_same_verdict(
         with novum.Study(folder).reading() as ledger:
             ledger.verify()
             assert [row["index"] for row in ledger.streams("seeing")] == [1]
+
+
+def test_row_29_every_prefix_of_the_event_log_replays_to_the_same_verdict(tmp_path: Path, whole: Any) -> None:
+    """Only the ledger survives, cut after any of its events: no weights, no spool, no kept results."""
+    hypothesis, text, held, _ = whole
+    prefixes: list[bytes] = []
+    real = Database.write
+
+    @contextmanager
+    def write(database: Database) -> Iterator[Any]:
+        with real(database) as connection:
+            yield connection
+        with (
+            closing(sqlite3.connect(tmp_path / "whole" / "ledger.sqlite")) as source,
+            closing(sqlite3.connect(":memory:")) as copy,
+        ):
+            source.backup(copy)
+            prefixes.append(copy.serialize())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "write", write)
+        assert measured(run(tmp_path / "whole", hypothesis)) == measured(text)
+    assert len(prefixes) > 20
+
+    for cut, prefix in enumerate(prefixes):
+        folder = tmp_path / str(cut)
+        folder.mkdir()
+        (folder / "ledger.sqlite").write_bytes(prefix)
+
+        again = run(folder, hypothesis)
+
+        assert measured(again) == measured(text), f"cut after write {cut}"
+        assert rows(folder) == held
+        with novum.Study(folder).reading() as ledger:
+            ledger.verify()
+            assert [row["index"] for row in ledger.streams("seeing")] == [1]
+            assert len(ledger.openings()) == 1
