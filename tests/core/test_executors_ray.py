@@ -495,6 +495,7 @@ def start(folder: Path, body: str, **environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, **environment},
     )
 
@@ -535,6 +536,28 @@ def test_a_killed_caller_leaves_no_job_its_results_stay_and_the_next_one_sweeps_
     assert [found.id for found in orphans(tmp_path)] == ["who"]
     scratch.Scratch(mine.name[:8], mine.parent).end()
     assert not mine.is_dir()
+
+
+def test_ctrl_c_in_the_terminal_ends_the_jobs_then_the_caller_then_its_cluster(tmp_path: Path) -> None:
+    body = (
+        LIFE
+        + """
+try:
+    list(results)
+except KeyboardInterrupt:
+    (here / "interrupted").write_text(repr(executor.running()))
+    raise
+"""
+    )
+    client = start(tmp_path, body)
+    everyone = pids(tmp_path / "family")
+
+    os.killpg(client.pid, signal.SIGINT)  # it reaches the cluster's processes, too
+    _, told = client.communicate(timeout=PATIENCE)
+
+    assert told.strip().endswith("KeyboardInterrupt")
+    assert (tmp_path / "interrupted").read_text() == "()"
+    assert until(lambda: not any(map(alive, everyone)))
 
 
 def test_a_folder_whose_owner_lives_is_not_swept(tmp_path: Path) -> None:

@@ -43,6 +43,13 @@ class Held(Blobs):
         return super().source(split, seed, recipe)
 """
 
+LOOKING = """
+import os
+
+def perform(kind, payload, folder):
+    return {"slot": os.environ["NOVUM_SLOT"], "gpus": os.environ["CUDA_VISIBLE_DEVICES"], "server": os.getppid()}
+"""
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through Linux's /proc")
 
 
@@ -149,3 +156,27 @@ def test_a_node_lost_in_mid_trial_costs_time_and_nothing_else(
     assert attempts == [1] * (len(attempts) - 1) + [2]
     assert held_weights <= {path.name for path in (tmp_path / "stormy" / "weights").iterdir()}
     assert list((tmp_path / "stormy" / "spool").glob("*.json.gz")) == []
+
+
+def test_where_the_cluster_has_gpus_each_job_has_one_of_its_own_and_its_slot_is_0(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from novum.executors import Job
+    from novum.executors.ray import RayExecutor
+
+    node = cluster.add_node(num_cpus=2, num_gpus=2, object_store_memory=STORE)
+    (tmp_path / "looking.py").write_text(LOOKING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    try:
+        with RayExecutor(tmp_path / "study", perform="looking:perform", light=True) as executor:
+            about = executor.describe()
+            found = [result.value for result in executor.run([Job(f"j{at}", "look", {}) for at in range(6)])]
+    finally:
+        cluster.remove_node(node)
+
+    seen = [value or {} for value in found]
+    assert (about["workers"], about["gpus"]) == (2, 2)
+    assert {each["slot"] for each in seen} == {"0"}
+    assert {each["gpus"] for each in seen} <= {"0", "1"}
+    assert len({each["server"] for each in seen}) <= 2

@@ -10,16 +10,15 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from novum.errors import ConfigError, StudyError
+from novum.errors import StudyError
 from novum.executors import parcels, ray_worker, spool
 from novum.executors.base import PERFORM, Executor, Failure, Job, Result
 from novum.executors.outcome import CANNOT_STORE, fields, result
-from novum.executors.ray_cluster import Cluster, loss, require
+from novum.executors.ray_cluster import RESOURCES, Cluster, checked, loss, require
 from novum.executors.waiting import Waiting
 
 TICK = 0.5
@@ -28,8 +27,6 @@ HASTE = 15.0
 """Seconds beyond the grace until a worker that was asked to stop its job is killed itself."""
 PATIENCE = 600.0
 """Seconds that a job waits for a node big enough to join the cluster."""
-RESOURCES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
-"""Ours → Ray's."""
 
 
 @dataclass(eq=False)
@@ -39,6 +36,8 @@ class _Run:
     waiting: Waiting
     inbox: deque[Result] = field(default_factory=deque)
     active: set[str] = field(default_factory=set)
+    refused: StudyError | None = None
+    """Why it cannot go on."""
 
 
 @dataclass(eq=False)
@@ -91,7 +90,7 @@ class RayExecutor(Executor):
     ) -> None:
         super().__init__(folder, workers=workers, preload=preload, perform=perform)
         require()
-        self._address, self._resources = address, _checked(resources or {}, "resources")
+        self._address, self._resources = address, checked(resources or {}, "resources")
         self._light, self._grace, self._direct = light, grace, direct
         self._lock = threading.RLock()
         self._cluster: Cluster | None = None
@@ -160,6 +159,8 @@ class RayExecutor(Executor):
             cluster = self._connected()
             while True:
                 self._pump(0)
+                if run.refused is not None:
+                    raise run.refused
                 with self._lock:
                     run.inbox.extend(run.waiting.doomed())
                     if not run.inbox:  # first tell what is known: it may spare the next job
@@ -212,7 +213,7 @@ class RayExecutor(Executor):
 
     def _wants(self, job: Job, cluster: Cluster) -> dict[str, float]:
         """In Ray's names."""
-        own = _checked(job.payload.get("resources") or {}, f"resources of job {job.id}")
+        own = checked(job.payload.get("resources") or {}, f"resources of job {job.id}")
         gpus = 1.0 if cluster.totals().get("GPU") else 0.0
         return {"CPU": 1.0, "GPU": gpus} | {RESOURCES[name]: each for name, each in (self._resources | own).items()}
 
@@ -280,9 +281,13 @@ class RayExecutor(Executor):
                 self._end(task, head["outcome"], files, shared=head["shared"], seconds=head["seconds"])
 
     def _refuse(self, task: _Task, why: str) -> None:
-        self._forget(task)
         where = f"node {task.node}" if task.node else "a node"
-        raise StudyError(f"{where} of the Ray cluster {why}, or take it out of the cluster, and run again.")
+        self._give_up(task, f"{where} of the Ray cluster {why}, or take it out of the cluster, and run again.")
+
+    def _give_up(self, task: _Task, why: str) -> None:
+        """Have the run of a task end with an error, when it comes to it: another one may be listening now."""
+        task.run.refused = task.run.refused or StudyError(why)
+        self._forget(task)
 
     def _end(
         self,
@@ -299,13 +304,16 @@ class RayExecutor(Executor):
             seconds = 0.0 if task.began is None else time.monotonic() - task.began
         status = 0
         try:
-            parcels.place(self.folder, files or {})
+            parcels.place(self.folder, files or {})  # checked before anything is written
             known = {name: outcome[name] for name in ("value", "error") if name in outcome}
             # a shared disk may show the file of another machine late: what it holds came here, too
             if known and not (shared and spool.place(self.folder, job.id, job.attempt).exists()):
                 spool.write(self.folder, job.id, known, job.attempt, job.about)
         except OSError:
             status = CANNOT_STORE
+        except StudyError as error:
+            self._give_up(task, str(error))
+            return
         came = result(job, self.folder, seconds, status=status, why="cancelled" if task.stopping else "")
         if came.lost and status == 0 and not task.stopping:
             told = outcome["lost"]
@@ -332,11 +340,11 @@ class RayExecutor(Executor):
             patience = 0.0 if self._cluster.own else PATIENCE
             if now - task.sent > patience and not self._cluster.room(task.wants):
                 self._stop([task.job.id], 0.0)
-                self._forget(task)
                 wants = ", ".join(f"{name} {each:g}" for name, each in task.wants.items())
-                raise StudyError(
+                self._give_up(
+                    task,
                     f"no node of the Ray cluster is big enough for job {task.job.id}, which wants {wants}. "
-                    "Lower its resources, or add such a node."
+                    "Lower its resources, or add such a node.",
                 )
 
     # -- their stops
@@ -376,8 +384,7 @@ class RayExecutor(Executor):
         with self._lock:
             self._stop(tuple(run.active), patience)
         while run.active and self._cluster is not None and time.monotonic() < deadline:
-            with suppress(StudyError):  # what brought us here says more
-                self._pump(TICK)
+            self._pump(TICK)
         with self._lock:
             for task in [each for each in self._tasks.values() if each.run is run]:
                 self._forget(task)
@@ -385,14 +392,3 @@ class RayExecutor(Executor):
     def running(self) -> tuple[str, ...]:
         with self._lock:
             return tuple(self._tasks)
-
-
-def _checked(resources: Mapping[str, Any], what: str) -> dict[str, float]:
-    for name, amount in resources.items():
-        number = isinstance(amount, int | float) and not isinstance(amount, bool) and math.isfinite(amount)
-        if name not in RESOURCES or not number or amount < 0:
-            raise ConfigError(
-                f"{what}: received {name!r} = {amount!r}; allowed: {', '.join(RESOURCES)}, each a number of at least 0 "
-                "(memory in bytes)."
-            )
-    return {name: float(amount) for name, amount in resources.items()}

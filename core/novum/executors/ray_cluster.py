@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import os
 import signal
 import tempfile
@@ -22,6 +23,8 @@ STORE = 100_000_000
 """Bytes of shared memory for the objects of an own cluster; what is more goes to the disk."""
 LONGEST_FOLDER = 40
 """Characters that a folder for sockets may have: the system allows 107 for the whole path, and Ray needs some 60."""
+RESOURCES = {"cpus": "CPU", "gpus": "GPU", "memory": "memory"}
+"""Ours → Ray's."""
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -161,6 +164,18 @@ def _disconnect(held: _Held) -> None:
         worker.print_to_stdstream = held.printing
     if held.home is not None:
         held.home.end()
+
+
+def checked(resources: Mapping[str, Any], what: str) -> dict[str, float]:
+    """What a job takes, by our names. Raises ConfigError, which names `what`."""
+    for name, amount in resources.items():
+        number = isinstance(amount, int | float) and not isinstance(amount, bool) and math.isfinite(amount)
+        if name not in RESOURCES or not number or amount < 0:
+            raise ConfigError(
+                f"{what}: received {name!r} = {amount!r}; allowed: {', '.join(RESOURCES)}, each a number of at least 0 "
+                "(memory in bytes)."
+            )
+    return {name: float(amount) for name, amount in resources.items()}
 
 
 def loss(id: str, node: str, error: Exception, folder: Path) -> str:
