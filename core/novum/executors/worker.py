@@ -38,6 +38,8 @@ def main(
         sys.stdout, sys.stderr = _lines(1), _lines(2)
         faulthandler.enable(file=2)
         os.environ["NOVUM_SLOT"] = str(job["slot"])
+        # It keeps the server fit for forking. A job would pay at each step: optimisers ask for CUDA every time.
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         with suppress(OSError):  # where memory runs out, this process is the one to give up, not the server
             Path("/proc/self/oom_score_adj").write_text("500")
         if "torch" in sys.modules:
