@@ -40,6 +40,16 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _adoptions_end_with_their_module() -> Iterator[None]:
+    """A class that a fixture of a whole module hands in is no plugin of the next module."""
+    from novum import plugins
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plugins, "_adopted", dict(plugins._adopted))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _adoptions_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """A class that one test hands in is no plugin of the next."""

@@ -75,7 +75,7 @@ def until_it_ends(executor: LocalExecutor, payload: dict[str, Any]) -> tuple[dic
     """The value of a trial that is started again whenever it is lost, and how often it was."""
     for losses in range(10):
         (result,) = executor.run([Job(payload["key"], "train", payload)])
-        executor.acknowledge(result.job.id)
+        executor.acknowledge(result.job)
         if not result.lost:
             assert result.value is not None, result.error
             return result.value, losses

@@ -134,7 +134,7 @@ def test_a_stored_plan_that_was_edited_is_noticed(study: Any, claim: Any) -> Non
         connection.execute("UPDATE experiments SET content = replace(content, '\"margin\":0.01', '\"margin\":0.0')")
     connection.close()
 
-    with pytest.raises(RegistrationError, match="was edited since it was registered"):
+    with pytest.raises(StudyError, match="was edited or damaged: the row experiments/"):
         study.verdict(verdict.hypothesis, recompute=True)
     with study.reading() as ledger, pytest.raises(RegistrationError):
         registered(ledger, verdict.hypothesis)

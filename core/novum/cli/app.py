@@ -224,11 +224,11 @@ def _run_claim(
                     f"\nVerdict {verdict.hypothesis}; recompute it: novum verdict {verdict.hypothesis} --recompute"
                     f" --study {_short(study.folder)}"
                 )
-            console.print(f"Report: {path}")
             if verdict is found[-1]:
                 console.print(
                     f"Look: novum status --study {_short(study.folder)}; novum logs TRIAL (what a trial printed)"
                 )
+            console.print(f"Report: {path}")
     if as_json:
         emit(verdicts if len(verdicts) > 1 else verdicts[0])
     study.close()
