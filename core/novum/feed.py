@@ -110,8 +110,8 @@ class Feed:
                     yield job
             elif self._running:
                 yield None
-            elif self._elsewhere:
-                time.sleep(POLL)
+            elif any(each.key in self._elsewhere for each in self.queue):
+                time.sleep(POLL)  # another machine trains what is wanted here
             else:
                 return
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -515,3 +517,42 @@ def test_a_result_that_another_attempt_overtook_counts_for_nothing(lab: Lab, arm
     assert (row(lab, trial)["attempts"], row(lab, trial)["result"]["seconds"]) == (2, 1.25)
     assert len(lab.ledger.events(kind="superseded")) == 1
     assert list((lab.folder / "spool").iterdir()) == []
+
+
+def test_nobody_waits_for_a_trial_of_another_session_that_is_wanted_no_more(lab: Lab, arm: Any) -> None:
+    theirs, ours = planned(arm(), seeds=2)
+    lab.ledger.plan_trials([theirs.to_json()])
+    lab.ledger.claim(theirs.key, "another session")
+
+    def wanted() -> list[Trial]:
+        return [] if state(lab, ours) == "done" else [theirs, ours]
+
+    assert train(lab, wanted)
+
+    assert (state(lab, theirs), state(lab, ours)) == ("running", "done")
+    assert row(lab, theirs)["session"] == "another session"
+
+
+def test_a_trial_that_another_session_ends_is_waited_for_and_not_run_here(lab: Lab, arm: Any) -> None:
+    (trial,) = planned(arm())
+    lab.ledger.plan_trials([trial.to_json()])
+    attempt = lab.ledger.claim(trial.key, "another session")
+    assert attempt is not None
+    asked: list[int] = []
+
+    def wanted() -> list[Trial]:
+        return [trial]
+
+    def end() -> None:
+        while lab.ledger.trial(trial.key) is None or not asked:
+            time.sleep(0.01)
+        lab.ledger.finish(trial.key, attempt, "done", {"seconds": 1.0, "weights": None}, {})
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    asked.append(1)
+    assert train(lab, wanted)
+    thread.join()
+
+    assert started(lab)["train"] == 0
+    assert row(lab, trial)["result"]["seconds"] == 1.0
