@@ -76,7 +76,7 @@ def make(folder: Path, *, network: bool = False) -> None:
     made: list[Path] = []
     try:
         made = place.make(folder)
-        probe = folder / ".writable"
+        probe = folder / f".writable-{os.getpid()}"  # of its own, for another process may look at the same moment
         probe.touch()
         probe.unlink()
     except OSError as error:
