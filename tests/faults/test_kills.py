@@ -167,7 +167,7 @@ def test_row_4_a_second_ctrl_c_does_not_wait_for_a_worker_that_hears_nothing(
 def test_row_5_of_two_loops_one_works_and_the_other_says_so(
     tmp_path: Path, start: Any, whole: Any, words: Any, tools: Any
 ) -> None:
-    for attempt in range(5):
+    for attempt in range(10):
         folder = tmp_path / str(attempt)
         pair = [start(folder, *words, **FAST) for _ in range(2)]
 
