@@ -25,14 +25,28 @@ EVERY = 0.5
 """Seconds between two looks at a full disk."""
 
 
+def reserve(total: int) -> int:
+    """Bytes that stay free on a disk of so many."""
+    return min(int(SHARE * total), MOST)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power. Raises OSError where the disk refuses."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def shortage(folder: Path) -> str | None:
     """What is wrong with the room on `folder`'s disk, in a sentence; None where there is enough to start a trial."""
     usage = shutil.disk_usage(folder)
-    reserve = min(SHARE * usage.total, MOST)
-    if usage.free >= reserve:
+    least = reserve(usage.total)
+    if usage.free >= least:
         return None
     return (
-        f"the disk of {folder} has {size(usage.free)} left, and Novum keeps {size(reserve)} in reserve; free some "
+        f"the disk of {folder} has {size(usage.free)} left, and Novum keeps {size(least)} in reserve; free some "
         "space there"
     )
 

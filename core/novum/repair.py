@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from novum import archive, pieces
+from novum import archive, disk, pieces
 from novum.arm import canonical
 from novum.errors import NovumError, StudyError
 from novum.executors import spool
@@ -253,6 +253,6 @@ def _swap(folder: Path, scratch: Path) -> Path | None:
             path.replace(folder / f"{GRAVE}{number}{path.name.removeprefix(FILE)}")
         moved = folder / f"{GRAVE}{number}"
     (scratch / FILE).replace(folder / FILE)
-    spool.sync(folder)
+    disk.sync(folder)
     shutil.rmtree(scratch, ignore_errors=True)
     return moved

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import novum
-from novum import Recipe, Signature, plugins
+from novum import plugins
 from novum.executors import LocalExecutor
 from novum.lab import Lines, Listener
 
@@ -25,20 +25,15 @@ class Local(LocalExecutor):
         super().__init__(folder, **{**options, "preload": ()}, perform=PERFORM, light=True, grace=1.0)
 
 
+def unused(*given: Any) -> Any:
+    """No task or model is ever asked anything: the stand-in for training answers in their place."""
+    raise AssertionError(f"the stand-in does this; a plugin was asked with {given!r}")
+
+
 class Coin(novum.Task):
     """Names the problem; the stand-in knows the rest."""
 
-    def signature(self) -> Signature:
-        raise NotImplementedError
-
-    def observe(self) -> Any:
-        raise NotImplementedError
-
-    def source(self, split: Any, seed: Any, recipe: Recipe) -> Any:
-        raise NotImplementedError
-
-    def fingerprint(self) -> str:
-        raise NotImplementedError
+    signature = observe = source = fingerprint = unused
 
 
 class Guess(novum.Model):
@@ -52,18 +47,7 @@ class Guess(novum.Model):
 
     inputs = ("vector",)
     outputs = ("classes",)
-
-    def recipe(self, signature: Signature) -> Recipe:
-        raise NotImplementedError
-
-    def build(self, signature: Any, preparation: Any, seed: Any, start: Any) -> Any:
-        raise NotImplementedError
-
-    def losses(self, net: Any, batch: Any) -> Any:
-        raise NotImplementedError
-
-    def act(self, net: Any, inputs: Any, explore: bool) -> Any:
-        raise NotImplementedError
+    recipe = build = losses = act = unused
 
 
 def claim(skill: float, seeds: int, time_limit: float | None = None) -> novum.Hypothesis:

@@ -115,10 +115,15 @@ def measured(text: str) -> Any:
     return record
 
 
-def rows(folder: Path) -> list[tuple[Any, ...]]:
-    """What a study holds of the trials that ended, as far as no clock has a part in it."""
-    found = [row for row in novum.Study(folder).rows() if row["state"] in ("done", "diverged", "failed")]
+def every(folder: Path) -> list[tuple[Any, ...]]:
+    """What a study holds of its trials, as far as no clock has a part in it."""
+    found = novum.Study(folder).rows()
     return sorted((row["trial"], row["state"], row.get("dev.accuracy"), row.get("test.accuracy")) for row in found)
+
+
+def rows(folder: Path) -> list[tuple[Any, ...]]:
+    """The same of the trials that ended."""
+    return [row for row in every(folder) if row[1] in ("done", "diverged", "failed")]
 
 
 def check_whole(folder: Path, whole: tuple[Any, list[tuple[Any, ...]]], out: str) -> None:
@@ -175,6 +180,7 @@ def tools() -> Any:
         alive = staticmethod(alive)
         wait_for = staticmethod(wait_for)
         measured = staticmethod(measured)
+        every = staticmethod(every)
         rows = staticmethod(rows)
         check_whole = staticmethod(check_whole)
         loop = LOOP

@@ -70,21 +70,21 @@ def test_row_21_a_folder_that_no_study_can_have_is_refused_at_once(
     [
         ("~", "home"),
         ("~/studies/a", "home/studies/a"),
-        ("../work/a", "work/a"),
+        ("../desk/a", "desk/a"),
         ("b/../../a", "a"),
-        ("./a/", "work/a"),
-        ("größer (×2)", "work/größer (×2)"),
-        ("-rf", "work/-rf"),
+        ("./a/", "desk/a"),
+        ("größer (×2)", "desk/größer (×2)"),
+        ("-rf", "desk/-rf"),
         ("link/a", "home/a"),
     ],
 )
 def test_row_21_a_folder_is_the_one_that_a_shell_would_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, meant: str
 ) -> None:
-    for name in ("home", "work"):
+    for name in ("home", "desk"):
         (tmp_path / name).mkdir()
-    (tmp_path / "work" / "link").symlink_to(tmp_path / "home")
-    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "desk" / "link").symlink_to(tmp_path / "home")
+    monkeypatch.chdir(tmp_path / "desk")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     before = tree(tmp_path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import sys
 import threading
 import time
@@ -80,21 +79,6 @@ def cluster() -> Iterator[Any]:
         made.shutdown()
 
 
-def measured(text: str) -> Any:
-    """A verdict without what a clock or a memory gauge measured."""
-    record = json.loads(text)
-    for part in [record, *record["tasks"].values(), *(task["new_data"] or {} for task in record["tasks"].values())]:
-        part.pop("cost", None)
-        part.pop("saved", None)
-    return record
-
-
-def rows(folder: Path) -> list[tuple[Any, ...]]:
-    """What the study holds of its trials, as far as a clock has no part in it."""
-    found = novum.Study(folder).rows()
-    return sorted((row["trial"], row["state"], row.get("dev.accuracy"), row.get("test.accuracy")) for row in found)
-
-
 def script(folder: Path) -> ModuleType:
     path = folder / "held.py"
     path.write_text(TOY.read_text() + HOLDING)
@@ -113,7 +97,7 @@ def raylet(node: Any) -> int:
 
 @pytest.mark.parametrize("direct", [True, False], ids=["in the folder", "by sending files"])
 def test_a_node_lost_in_mid_trial_costs_time_and_nothing_else(
-    tmp_path: Path, cluster: Any, direct: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cluster: Any, tools: Any, direct: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from novum.executors.ray import RayExecutor
 
@@ -147,8 +131,8 @@ def test_a_node_lost_in_mid_trial_costs_time_and_nothing_else(
     killer.join()
 
     assert len(lost) == 1
-    assert measured(stormy) == measured(calm)
-    assert rows(tmp_path / "stormy") == rows(tmp_path / "calm")
+    assert tools.measured(stormy) == tools.measured(calm)
+    assert tools.every(tmp_path / "stormy") == tools.every(tmp_path / "calm")
     with novum.Study(tmp_path / "stormy").reading() as ledger:
         ledger.verify()
         attempts = sorted(row["attempts"] for row in ledger.trials() if row["kind"] == "train")

@@ -46,28 +46,13 @@ class Deadline:
         patch.setattr(Database, "write", write)
 
 
-def measured(text: str) -> Any:
-    """A verdict without what a clock or a memory gauge measured."""
-    record = json.loads(text)
-    for part in [record, *record["tasks"].values(), *(task["new_data"] or {} for task in record["tasks"].values())]:
-        part.pop("cost", None)
-        part.pop("saved", None)
-    return record
-
-
-def rows(folder: Path) -> list[tuple[Any, ...]]:
-    """What the study holds of its trials, as far as a clock has no part in it."""
-    found = novum.Study(folder).rows()
-    return sorted((row["trial"], row["state"], row.get("dev.accuracy"), row.get("test.accuracy")) for row in found)
-
-
 def run(folder: Path, hypothesis: Any) -> str:
     with novum.Study(folder, executor="inline", listener=novum.lab.Listener()) as study:
         return study.run(hypothesis).text
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, claim: Any) -> tuple[Any, str, list[Any], int]:
+def whole(tmp_path_factory: pytest.TempPathFactory, claim: Any, tools: Any) -> tuple[Any, str, list[Any], int]:
     """A claim, its verdict in a study that nothing disturbed, what that holds, and how many writes it took."""
     hypothesis = claim(max_seeds=4, goal="seeing")
     folder = tmp_path_factory.mktemp("whole")
@@ -75,7 +60,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, claim: Any) -> tuple[Any, st
     with pytest.MonkeyPatch.context() as patch:
         counter.install(patch)
         text = run(folder, hypothesis)
-    return hypothesis, text, rows(folder), counter.seen
+    return hypothesis, text, tools.every(folder), counter.seen
 
 
 def test_the_undisturbed_study_stops_early_is_confirmed_and_spends_one_index(whole: Any) -> None:
@@ -91,7 +76,7 @@ def test_the_undisturbed_study_stops_early_is_confirmed_and_spends_one_index(who
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_row_29_killed_at_every_write_and_started_again_it_ends_at_the_same_verdict(
-    tmp_path: Path, whole: Any, after: bool
+    tmp_path: Path, whole: Any, tools: Any, after: bool
 ) -> None:
     hypothesis, text, held, writes = whole
 
@@ -104,14 +89,16 @@ def test_row_29_killed_at_every_write_and_started_again_it_ends_at_the_same_verd
 
         again = run(folder, hypothesis)
 
-        assert measured(again) == measured(text), f"killed {'after' if after else 'before'} write {cut}"
-        assert rows(folder) == held
+        assert tools.measured(again) == tools.measured(text), f"killed {'after' if after else 'before'} write {cut}"
+        assert tools.every(folder) == held
         with novum.Study(folder).reading() as ledger:
             ledger.verify()
             assert [row["index"] for row in ledger.streams("seeing")] == [1]
 
 
-def test_row_29_every_prefix_of_the_event_log_replays_to_the_same_verdict(tmp_path: Path, whole: Any) -> None:
+def test_row_29_every_prefix_of_the_event_log_replays_to_the_same_verdict(
+    tmp_path: Path, whole: Any, tools: Any
+) -> None:
     """Only the ledger survives, cut after any of its events: no weights, no spool, no kept results."""
     hypothesis, text, held, _ = whole
     prefixes: list[bytes] = []
@@ -130,7 +117,7 @@ def test_row_29_every_prefix_of_the_event_log_replays_to_the_same_verdict(tmp_pa
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "write", write)
-        assert measured(run(tmp_path / "whole", hypothesis)) == measured(text)
+        assert tools.measured(run(tmp_path / "whole", hypothesis)) == tools.measured(text)
     assert len(prefixes) > 20
 
     for cut, prefix in enumerate(prefixes):
@@ -140,8 +127,8 @@ def test_row_29_every_prefix_of_the_event_log_replays_to_the_same_verdict(tmp_pa
 
         again = run(folder, hypothesis)
 
-        assert measured(again) == measured(text), f"cut after write {cut}"
-        assert rows(folder) == held
+        assert tools.measured(again) == tools.measured(text), f"cut after write {cut}"
+        assert tools.every(folder) == held
         with novum.Study(folder).reading() as ledger:
             ledger.verify()
             assert [row["index"] for row in ledger.streams("seeing")] == [1]

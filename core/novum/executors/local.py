@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 import weakref
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from novum.errors import StudyError
 from novum.executors import leases, spool
-from novum.executors.base import PERFORM, Executor, Job, Result, cores
+from novum.executors.base import PERFORM, Job, cores
 from novum.executors.connection import Connection
 from novum.executors.outcome import fields, result
-from novum.executors.waiting import Waiting
-
-TICK = 0.5
-"""Seconds after which a waiting thread looks whether another one has received its results."""
-
-
-@dataclass(eq=False)
-class _Run:
-    """The jobs of one call of `run`."""
-
-    waiting: Waiting
-    inbox: deque[Result] = field(default_factory=deque)
-    active: set[str] = field(default_factory=set)
+from novum.executors.pumped import TICK, Pumped, Run
 
 
 @dataclass
 class _Running:
     job: Job
-    run: _Run
+    run: Run
     slot: int
     pid: int | None = None
     stopping: bool = False
 
 
-class LocalExecutor(Executor):
+class LocalExecutor(Pumped):
     """The default: isolation of a process per job, at a few hundredths of a second each once the server stands.
 
     The server starts with the first `run` or with `start`, which returns at once; it needs some seconds, since it
@@ -73,12 +59,10 @@ class LocalExecutor(Executor):
         super().__init__(folder, workers=workers, preload=preload, perform=perform)
         self._environment = dict(environment or {})
         self._light, self._grace = light, grace
-        self._lock = threading.RLock()
         self._server: Connection | None = None
         self._hello: dict[str, Any] | None = None
         self._finalizer: weakref.finalize[[], LocalExecutor] | None = None
         self._running: dict[str, _Running] = {}
-        self._runs: weakref.WeakSet[_Run] = weakref.WeakSet()
 
     # -- the server
 
@@ -184,31 +168,10 @@ class LocalExecutor(Executor):
 
     # -- the jobs
 
-    def run(self, jobs: Iterable[Job | None]) -> Iterator[Result]:
-        run = _Run(Waiting(jobs))
-        self._runs.add(run)
-        return self._results(run)
+    def _begin(self) -> int:
+        return int(self.describe()["workers"])
 
-    def _results(self, run: _Run) -> Iterator[Result]:
-        try:
-            workers = self.describe()["workers"]
-            while True:
-                self._pump(0)
-                with self._lock:
-                    run.inbox.extend(run.waiting.doomed())
-                    if not run.inbox:  # first tell what is known: it may spare the next job
-                        self._dispatch(run, workers)
-                    over = not run.active and run.waiting.over
-                if run.inbox:
-                    yield run.inbox.popleft()
-                elif over:
-                    return
-                else:
-                    self._pump(TICK)
-        finally:
-            self._abandon(run)
-
-    def _dispatch(self, run: _Run, workers: int) -> None:
+    def _dispatch(self, run: Run, workers: int) -> None:
         free = sorted(set(range(workers)) - {one.slot for one in self._running.values()})
         for slot in free:
             job = run.waiting.take()
@@ -235,7 +198,7 @@ class LocalExecutor(Executor):
                 self._running[id].stopping = True
                 self._server.send({"stop": id, "grace": grace})
 
-    def _abandon(self, run: _Run) -> None:
+    def _abandon(self, run: Run) -> None:
         """Nobody reads these results any more (an interrupt, an error, a closed iterator): end what still runs.
 
         A second interrupt does not wait for the grace to pass. What was finished stays in the spool.
@@ -250,7 +213,7 @@ class LocalExecutor(Executor):
             self._wait_out(run, 0.0)
             raise
 
-    def _wait_out(self, run: _Run, grace: float) -> None:
+    def _wait_out(self, run: Run, grace: float) -> None:
         deadline = time.monotonic() + grace + 5
         if self._server is not None and not self._server.in_doubt:
             with self._lock:

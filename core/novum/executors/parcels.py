@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from novum import disk
 from novum.errors import StudyError
 from novum.executors import spool
 
@@ -108,4 +109,4 @@ def _place_weights(home: Path, digest: str, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         if not target.exists():
             raise
-    spool.sync(home)
+    disk.sync(home)

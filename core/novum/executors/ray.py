@@ -5,24 +5,21 @@ from __future__ import annotations
 import math
 import secrets
 import sys
-import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from novum.errors import StudyError
 from novum.executors import parcels, ray_worker, spool
-from novum.executors.base import PERFORM, Executor, Failure, Job, Result
+from novum.executors.base import PERFORM, Failure, Job, Result
 from novum.executors.outcome import CANNOT_STORE, fields, result
+from novum.executors.pumped import TICK, Pumped, Run
 from novum.executors.ray_cluster import RESOURCES, Cluster, checked, loss, require
-from novum.executors.waiting import Waiting
 
-TICK = 0.5
-"""Seconds after which a waiting thread looks whether another one has received its results."""
 HASTE = 15.0
 """Seconds beyond the grace until a worker that was asked to stop its job is killed itself."""
 PATIENCE = 600.0
@@ -30,22 +27,11 @@ PATIENCE = 600.0
 
 
 @dataclass(eq=False)
-class _Run:
-    """The jobs of one call of `run`."""
-
-    waiting: Waiting
-    inbox: deque[Result] = field(default_factory=deque)
-    active: set[str] = field(default_factory=set)
-    refused: StudyError | None = None
-    """Why it cannot go on."""
-
-
-@dataclass(eq=False)
 class _Task:
     """A job that Ray has; `node` and `began` are known once it runs, and `force_at` once it was asked to stop."""
 
     job: Job
-    run: _Run
+    run: Run
     wants: dict[str, float]
     stream: Any
     sent: float
@@ -55,7 +41,7 @@ class _Task:
     force_at: float = math.inf
 
 
-class RayExecutor(Executor):
+class RayExecutor(Pumped):
     """For several machines: an existing cluster, or one of this machine that ends with `close`.
 
     Each Ray worker keeps a fork server (see `LocalExecutor`) for the jobs that come to it, so a job costs a fork and
@@ -92,13 +78,11 @@ class RayExecutor(Executor):
         require()
         self._address, self._resources = address, checked(resources or {}, "resources")
         self._light, self._grace, self._direct = light, grace, direct
-        self._lock = threading.RLock()
         self._cluster: Cluster | None = None
         self._finalizer: weakref.finalize[[], RayExecutor] | None = None
         self._nonce = {"file": "", "text": ""}
         self._sent = False
         self._tasks: dict[str, _Task] = {}
-        self._runs: weakref.WeakSet[_Run] = weakref.WeakSet()
         self._weights: dict[str, Any] = {}
         self._function: Any = None
 
@@ -149,33 +133,10 @@ class RayExecutor(Executor):
 
     # -- the jobs
 
-    def run(self, jobs: Iterable[Job | None]) -> Iterator[Result]:
-        run = _Run(Waiting(jobs))
-        self._runs.add(run)
-        return self._results(run)
+    def _begin(self) -> Cluster:
+        return self._connected()
 
-    def _results(self, run: _Run) -> Iterator[Result]:
-        try:
-            cluster = self._connected()
-            while True:
-                self._pump(0)
-                if run.refused is not None:
-                    raise run.refused
-                with self._lock:
-                    run.inbox.extend(run.waiting.doomed())
-                    if not run.inbox:  # first tell what is known: it may spare the next job
-                        self._dispatch(run, cluster)
-                    over = not run.active and run.waiting.over
-                if run.inbox:
-                    yield run.inbox.popleft()
-                elif over:
-                    return
-                else:
-                    self._pump(TICK)
-        finally:
-            self._abandon(run)
-
-    def _dispatch(self, run: _Run, cluster: Cluster) -> None:
+    def _dispatch(self, run: Run, cluster: Cluster) -> None:
         room = self.describe()["workers"] if self._cluster is cluster else 0
         while len(self._tasks) < room:
             job = run.waiting.take()
@@ -186,7 +147,7 @@ class RayExecutor(Executor):
             self._send(run, job, cluster)
             run.active.add(job.id)
 
-    def _send(self, run: _Run, job: Job, cluster: Cluster) -> None:
+    def _send(self, run: Run, job: Job, cluster: Cluster) -> None:
         wants = self._wants(job, cluster)
         spool.remove(self.folder, job.id, job.attempt)
         (self.folder / "logs" / f"{job.id}.log").unlink(missing_ok=True)
@@ -365,7 +326,7 @@ class RayExecutor(Executor):
             task.stopping = True
             task.force_at = math.inf if patience == 0 else min(task.force_at, time.monotonic() + patience)
 
-    def _abandon(self, run: _Run) -> None:
+    def _abandon(self, run: Run) -> None:
         """Nobody reads these results any more: end what still runs. What was finished stays in the spool.
 
         A second interrupt does not wait for the grace to pass.
@@ -379,7 +340,7 @@ class RayExecutor(Executor):
             self._wait_out(run, 0.0)
             raise
 
-    def _wait_out(self, run: _Run, patience: float) -> None:
+    def _wait_out(self, run: Run, patience: float) -> None:
         deadline = time.monotonic() + patience + HASTE
         with self._lock:
             self._stop(tuple(run.active), patience)

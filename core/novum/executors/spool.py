@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from novum.disk import sync
+
 SPOOL = "spool"
 KEPT = "kept"
 SUFFIX = ".json.gz"
@@ -77,15 +79,6 @@ def put(target: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync(target.parent)
-
-
-def sync(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def read(folder: Path, id: str, attempt: int = 1) -> Spooled | None:

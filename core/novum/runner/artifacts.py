@@ -19,6 +19,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from novum.disk import sync
 from novum.errors import StudyError
 
 if TYPE_CHECKING:
@@ -154,15 +155,6 @@ def open_plain(path: Path) -> BufferedReader:
         os.close(number)
         raise OSError(f"{path.name} is no plain file")
     return os.fdopen(number, "rb")
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder survive a loss of power. Raises OSError where the disk refuses."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _home(folder: Path, digest: str) -> Path:

@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from novum import disk
 from novum.errors import StudyError
 from novum.runner import artifacts
 from novum.runner.packing import pack, unpack, written
@@ -38,8 +39,6 @@ KEEP = 2
 """Checkpoints of one trial that are kept, the newest ones."""
 SHARE = 0.1
 """Most of the time that writing may take; where a checkpoint takes long, the next one is put off."""
-RESERVE = 500_000_000
-"""Bytes that stay free on the disk, or 5 % of it where that is less."""
 LONGEST = 300
 """Characters of a reason that a sentence repeats."""
 KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
@@ -125,9 +124,9 @@ class Shelf:
         try:
             sums = {TENSORS: _store(scratch / TENSORS, written(tensors)), STATE: _store(scratch / STATE, [text])}
             _store(scratch / MANIFEST, [_manifest(sums)])
-            artifacts.sync(scratch)
+            disk.sync(scratch)
             self._place(scratch)
-            artifacts.sync(self._home)
+            disk.sync(self._home)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._prune()
@@ -258,9 +257,9 @@ def _store(path: Path, parts: Iterable[bytes | memoryview]) -> str:
 
 def _check_space(folder: Path, size: int) -> None:
     """Raises OSError where the disk would be left with less than the reserve."""
-    disk = shutil.disk_usage(folder)
-    reserve = min(disk.total // 20, RESERVE)
-    if disk.free < size + reserve:
+    usage = shutil.disk_usage(folder)
+    reserve = disk.reserve(usage.total)
+    if usage.free < size + reserve:
         raise OSError(errno.ENOSPC, f"the disk has no room for it beside a reserve of {reserve // 1_000_000} MB")
 
 
