@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from novum.design import design
 from novum.errors import RegistrationError, StudyError
 from novum.experiment import Experiment
 from novum.lab import Lab, local_code
-from novum.pieces import POINTS, speed_key
+from novum.rehearse import estimate, rehearse
 
 if TYPE_CHECKING:
     from novum.arm import Arm
@@ -220,9 +219,10 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
     plans: list[Experiment] = []
     spent: list[dict[str, Any]] = []
     for hypothesis, seen in proposed:
+        seen = rehearse(lab, seen)  # before anything is registered, so that a typo costs no error rate
         stream = streams.spend(lab.ledger, hypothesis, spent)
         plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream)
-        lab.listener.say(estimate(lab, plan, seen))  # rehearses both arms, so that a typo costs no error rate
+        lab.listener.say(estimate(lab, plan, seen))
         for sentence in announced(plan.record, hypothesis):
             lab.listener.say(sentence)
         record = hypothesis.to_json() | {
@@ -289,51 +289,6 @@ def parent_of(ledger: Ledger, hypothesis: Hypothesis) -> str | None:
         if row["claim"] == hypothesis.claim and row["name"] == hypothesis.name and row["id"] != hypothesis.id
     ]
     return same[-1] if same else None
-
-
-def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
-    """Rehearse every arm in a worker, and say how many trials there are and how long they may take."""
-    tasks = plan.tasks.items()
-    arms = {
-        f"{name}/{side}": task[side] for name, task in tasks for side in experiments.SIDES if task[side] is not None
-    }
-    speeds = lab.all((name, "preflight", {"plan": arm, "local": local_code(arm["arm"])}) for name, arm in arms.items())
-    total, seconds = 0, 0.0
-    for name, speed in speeds.items():
-        lab.ledger.record_observation(speed_key(arms[name]), speed)
-        sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
-        scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
-        chain, depth = arms[name], 0
-        while chain is not None:
-            seconds += len(plan.record["seeds"]["indices"]) * (
-                chain["units"] * speed["seconds_per_unit"] + POINTS * scoring
-            )
-            chain, depth = chain["start_from"], depth + 1
-        total += depth * len(plan.record["seeds"]["indices"])
-    about = lab.executor.describe()
-    if plan.record["open"]:
-        pairs = len(plan.record["seeds"]["indices"])
-        each = duration(seconds / pairs / about["workers"])
-        return (
-            f"No maximum is declared: about {each} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
-        )
-    return f"{trials_line(total, seconds / about['workers'], about)}; a decision ends it early; Ctrl-C is safe."
-
-
-def trials_line(total: int, seconds: float, about: Mapping[str, Any]) -> str:
-    """Say how much there is to do: "At most 40 trials, about 6 min on 2 cores"."""
-    places = f"{about['gpus']} GPU" if about.get("gpus") else f"{about['workers']} core"
-    count = about["gpus"] or about["workers"]
-    return f"At most {total} trials, about {duration(seconds)} on {places}{'s' if count > 1 else ''}"
-
-
-def duration(seconds: float) -> str:
-    """A length of time in words a person would use: "40 s", "6 min", "2.5 h"."""
-    if seconds < 100:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 6000:
-        return f"{math.ceil(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h"
 
 
 def registered(ledger: Ledger, hypothesis: str) -> Experiment:

@@ -140,18 +140,19 @@ class Study:
         from novum import noise as floors
         from novum.design import design
         from novum.preview import preview
+        from novum.rehearse import estimate, rehearse
 
         if noise and noise < 3:
             raise ConfigError(f"noise: received {noise!r}; allowed: 0 (not measured), or seeds from 3 on.")
         with self._working(*_arms(hypothesis)) as lab:
-            seen = loop.observe(loop.Goal.of(hypothesis), lab)
+            seen = rehearse(lab, loop.observe(loop.Goal.of(hypothesis), lab))
             stream = streams.spend(lab.ledger, hypothesis)
 
             def designed() -> Experiment:
                 return design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream)
 
             plan = designed()
-            line = loop.estimate(lab, plan, seen)
+            line = estimate(lab, plan, seen)
             measured = {}
             if noise:
                 floors.train(lab, plan, noise)

@@ -46,6 +46,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "novum.study": ("novum.cli", "novum.compare"),
     "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate"),
     "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare"),
+    "novum.rehearse": ("novum.loop", "novum.study", "novum.cli"),
     "novum.runner": ("novum.runner", "novum.run", "novum.trials", "novum.pieces", "novum.feed", "novum.cli"),
     "novum.ledger": (
         "novum.ledger",
@@ -86,6 +87,7 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.proposers": ("novum.validate", "novum.trials", "numpy", "torch"),
     "novum.lab": ("numpy", "torch"),
     "novum.loop": ("numpy", "torch"),
+    "novum.rehearse": ("numpy", "torch"),
     "novum.study": ("numpy", "torch"),
     "novum.folder": ("numpy", "torch"),
     "novum.trials": ("numpy", "torch"),

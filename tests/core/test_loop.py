@@ -12,7 +12,8 @@ from novum import Hypothesis, MismatchError, PluginError, StudyError
 from novum.executors import InlineExecutor
 from novum.lab import Lab, Listener
 from novum.ledger import Ledger
-from novum.loop import Goal, cycle, duration, history, observe, parent_of, register, registered, resume, trials_line
+from novum.loop import Goal, cycle, history, observe, parent_of, register, registered, resume
+from novum.rehearse import duration, trials_line
 
 
 class Heard(Listener):

@@ -18,7 +18,7 @@ from novum import Batch, Examples, Prediction, Seed, Source, StudyError
 from novum.runner import checkpoint, jobs
 from novum.runner.checkpoint import Shelf
 from novum.runner.resolve import resolve
-from novum.runner.train import Trainer
+from novum.runner.step import Steps
 
 Make = Callable[..., dict[str, Any]]
 KEY = "trial"
@@ -62,9 +62,9 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def run(payload: dict[str, Any], folder: Path, at: int, every: int = 1) -> None:
         steps = batches = 0
-        step, due = Trainer.step, Shelf.due
+        step, due = Steps.take, Shelf.due
 
-        def stepping(self: Trainer, *arguments: Any) -> Any:
+        def stepping(self: Steps, *arguments: Any) -> Any:
             nonlocal steps
             steps += 1
             if steps == at:
@@ -77,7 +77,7 @@ def killed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return batches % every == 0 and due(self)
 
         with monkeypatch.context() as patched, pytest.raises(Killed):
-            patched.setattr(Trainer, "step", stepping)
+            patched.setattr(Steps, "take", stepping)
             patched.setattr(Shelf, "due", counting)
             train(payload, folder)
 
@@ -217,7 +217,7 @@ def test_an_optimisers_state_of_another_type_than_its_parameters_comes_back_as_i
         made.append(Exact(params, {"lr": 0.1}))
         return made[-1]
 
-    monkeypatch.setattr("novum.runner.train.make_optimizer", make)
+    monkeypatch.setattr("novum.runner.step.make_optimizer", make)
     given = payload()
     whole = train(given | {"checkpoint_every": None}, tmp_path / "whole")
     killed(given, tmp_path, 6)

@@ -69,8 +69,8 @@ def test_each_prefix_has_an_optimiser_of_its_own(trainer: Make) -> None:
 
     made.run()
 
-    assert sorted(made._optimizers) == ["one.", "two."]
-    first, second = (made._optimizers[name] for name in ("one.", "two."))
+    assert sorted(made.steps._optimizers) == ["one.", "two."]
+    first, second = (made.steps._optimizers[name] for name in ("one.", "two."))
     assert first[0] is not second[0]
     assert [len(params) for _, params in (first, second)] == [1, 1]
 
@@ -105,7 +105,7 @@ def test_the_recipes_optimiser_gets_the_values_that_it_names(trainer: Make) -> N
 
     made.run()
 
-    (group,) = made._optimizers[""][0].param_groups
+    (group,) = made.steps._optimizers[""][0].param_groups
     assert (group["momentum"], group["weight_decay"], group["lr"]) == (0.9, 0.25, 0.5)
 
 

@@ -24,6 +24,7 @@ from novum.lab import local_code
 from novum.runner import artifacts, checkpoint, jobs
 from novum.runner.checkpoint import MANIFEST, STATE, TENSORS, Shelf
 from novum.runner.resolve import resolve
+from novum.runner.step import Steps
 from novum.runner.train import Trainer
 
 KEY = "trial"
@@ -74,15 +75,15 @@ def whole(payload: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
 def left(payload: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a trial left that was killed in its seventh batch: the checkpoints 5 and 6. To be copied."""
     folder = tmp_path_factory.mktemp("left")
-    step, steps = Trainer.step, iter(range(1, 100))
+    step, steps = Steps.take, iter(range(1, 100))
 
-    def stepping(self: Trainer, *arguments: Any) -> Any:
+    def stepping(self: Steps, *arguments: Any) -> Any:
         if next(steps) == 7:
             raise Killed
         return step(self, *arguments)
 
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Trainer, "step", stepping)
+        patched.setattr(Steps, "take", stepping)
         train(payload, folder)
     assert kept(folder) == ["5", "6"]
     return folder
@@ -299,15 +300,15 @@ def test_row_11_what_was_passed_over_stays_on_the_record_of_a_trial_that_is_kill
     payload: dict[str, Any], whole: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home(folder) / "6" / STATE).write_bytes(b"")
-    step, steps = Trainer.step, iter(range(100))
+    step, steps = Steps.take, iter(range(100))
 
-    def stepping(self: Trainer, *arguments: Any) -> Any:
+    def stepping(self: Steps, *arguments: Any) -> Any:
         if next(steps) == 3:
             raise Killed
         return step(self, *arguments)
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Trainer, "step", stepping)
+        patched.setattr(Steps, "take", stepping)
         train(payload, folder)
     result = train(payload, folder)
 

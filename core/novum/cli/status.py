@@ -15,7 +15,7 @@ from rich.text import Text
 from novum.cli.terminal import badge, rows_table
 from novum.cli.terminal import console as make_console
 from novum.errors import StudyError
-from novum.loop import duration
+from novum.rehearse import duration
 from novum.report.text import count
 from novum.report.words import RULES
 from novum.study import Study

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from novum.lab import Listener, told
-from novum.loop import duration
+from novum.rehearse import duration
 
 
 def console() -> Console:

@@ -26,6 +26,7 @@ from novum.errors import StudyError
 from novum.model import Preparation, Weights
 from novum.runner import artifacts, device, memory
 from novum.runner.checkpoint import EVERY, Shelf
+from novum.runner.choose import choose
 from novum.runner.parts import Encoder, Parts
 from novum.runner.resolve import changed, differs, resolve
 from novum.runner.train import Point, Trained, Trainer, score
@@ -86,7 +87,8 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
             speed, start = _rehearse(each, start, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return speed | {"seconds": time.perf_counter() - began}
+    how = payload["settled"] or {"chain": [choose(each) for each in line]}
+    return speed | {"how": how, "seconds": time.perf_counter() - began}
 
 
 def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str, Any], Any]:

@@ -8,6 +8,7 @@ A plan is plain JSON::
     checkpoint   fingerprint of what the model reads beside its options, or ""
     code         of the runner and of each plugin: content hash of the sources, versions of what it requires
     device, precision
+    how          {"layout", "compile", "mode"}: how the arithmetic is done; a rehearsal may choose other values
     start_from   the plan of the parent arm, or null
 """
 
@@ -37,6 +38,8 @@ RUNNER_SOURCES = (
     "task.py",
 )
 """The files of this package that can change a trial's numbers."""
+PLAIN: Mapping[str, str] = {"layout": "contiguous", "compile": "none", "mode": "separate"}
+"""Without a rehearsal: tensors as torch makes them, eager steps, a trial on its own."""
 PLUGINS = ("task", "model", "evaluator", "optimizer", "schedule")
 """Parts of an arm that plugins bring."""
 
@@ -68,6 +71,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
         "code": code(arm["task"]["plugin"], arm["model"]["plugin"], evaluator, parts.recipe),
         "device": kind,
         "precision": precision,
+        "how": dict(PLAIN),
         "start_from": None if parent is None else resolve(parent),
     }
 

@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from novum import plugins
 from novum.data import Number, Scores
-from novum.errors import MismatchError
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
@@ -21,21 +19,18 @@ from novum.runner.resume import (
     numbers,
     of_device,
     of_machine,
-    pieces,
     plain,
     position,
-    refill,
     tensors_of,
 )
-from novum.runner.schedules import with_warmup
+from novum.runner.step import Steps
 from novum.seeds import Seed, installed, read, write
 from novum.task import Split, only
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from novum.data import Batch, Loss
+    from novum.data import Batch
     from novum.runner.checkpoint import Shelf
 
 CHECK_EVERY = 50
@@ -73,8 +68,7 @@ class Trainer:
     `watch` hears every curve point. `points` is how many there are, evenly over the budget; at each the network
     is scored on `dev`, which changes no number of the training (the generators are put back).
 
-    `micro` divides the batch of every loss into that many pieces, computed one after the other: a step needs less
-    memory, and follows the same gradient up to rounding where no layer looks at the batch as a whole.
+    `micro`: pieces into which the batch of every loss is divided, see `Steps`.
 
     `shelf` takes a checkpoint between batches whenever one is due, which changes no number either; `restore` goes
     on from one. A source without a state, and one whose units are encoded at random (what was drawn for a unit is kept
@@ -113,15 +107,10 @@ class Trainer:
         self._spent = 0.0  # seconds of training before this process
         self._began = time.perf_counter()
         self._count = 0
-        self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
-        self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
-        self._sums: dict[str, tuple[torch.Tensor, int]] = {}
-        self._average: torch.optim.swa_utils.AveragedModel | None = None
         self._states: dict[str, Any] = {}
         self._build(start)
 
     def _build(self, start: tuple[Weights, Preparation] | None) -> None:
-        import torch
 
         parts, seed = self.parts, self.seed
         weights = start[0] if start else None
@@ -142,8 +131,7 @@ class Trainer:
             self.start = {"loaded": len(weights.loaded), "fresh": list(weights.skipped)}
         self.net = net.to(self.device)
         self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
-        if parts.recipe.averaging == "ema":
-            self._average = torch.optim.swa_utils.AveragedModel(self.net, multi_avg_fn=_ema)
+        self.steps = Steps(parts, self.net, device_kind=self.device.type, precision=self.precision, micro=self.micro)
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -160,7 +148,7 @@ class Trainer:
             if diverged is not None:
                 break
             scores = self.score(Split.DEV)
-            self.curve.append(Point(self.used, self.used / self.units, self._spent, self._means(), scores.metrics))
+            self.curve.append(Point(self.used, self.used / self.units, self._spent, self.steps.means(), scores.metrics))
             self.watch(self.curve[-1])
             self._began = time.perf_counter() - self._spent  # scoring is not training time
         return Trained(self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores)
@@ -187,7 +175,7 @@ class Trainer:
                 batch = self._encoded(encoder, raw, used)
                 share = (used + raw.units / 2) / self.units  # a step belongs to the middle of the units it uses
                 for loss in model.losses(net, batch):
-                    finite &= self.step(loss, min(share, 1.0))
+                    finite &= self.steps.take(loss, min(share, 1.0))
                 used += raw.units
                 count += 1
                 if count % patient == 0 and not finite:
@@ -197,59 +185,6 @@ class Trainer:
             healthy = bool(finite) and all(bool(param.isfinite().all()) for param in net.parameters())
         return used, None if healthy else f"a loss or weight was not finite after {used} of {self.units} units"
 
-    def step(self, loss: Loss, share: float) -> torch.Tensor:
-        """Compute one loss, differentiate it for the parameters that it names, and step. Returns whether finite."""
-        import torch
-
-        optimizer, params = self._optimizer(loss.prefix)
-        rate = self.parts.recipe.learning_rate * self._schedule(share)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        value = self._differentiate(loss, params)
-        if self.parts.recipe.clip > 0:
-            torch.nn.utils.clip_grad_norm_(params, self.parts.recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if self._average is not None:
-            self._average.update_parameters(self.net)
-        total, times = self._sums.get(loss.name, (0.0, 0))
-        self._sums[loss.name] = (total + value, times + 1)
-        return value.isfinite()
-
-    def _differentiate(self, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
-        """The value of a loss, with its gradients added to the parameters: at once, or piece by piece."""
-        import torch
-
-        value = torch.zeros(())
-        for share, arguments in pieces(loss.arguments, self.micro):
-            with torch.enable_grad():
-                with devices.autocast(self.precision, self.device.type):
-                    piece = loss.function(self.net, *arguments)
-                if share < 1:
-                    piece = piece * share
-                torch.autograd.backward(piece, inputs=params)
-            value = piece.detach() if share == 1 else value.to(piece) + piece.detach()
-        return value
-
-    def _optimizer(self, prefix: str) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
-        if prefix not in self._optimizers:
-            params = [
-                param for name, param in self.net.named_parameters() if name.startswith(prefix) and param.requires_grad
-            ]
-            if not params:
-                heads = sorted({name.split(".")[0] + "." for name, _ in self.net.named_parameters()})
-                raise MismatchError(
-                    f"a loss of the model names the parameters below {prefix!r}, but its network has none there that "
-                    f"are trained; it has {', '.join(heads)}."
-                )
-            self._optimizers[prefix] = (make_optimizer(self.parts, params), params)
-        return self._optimizers[prefix]
-
-    def _means(self) -> dict[str, float]:
-        means = {name: float(total) / times for name, (total, times) in self._sums.items()}
-        self._sums.clear()
-        return means
-
     # ---------------------------------------------------------------------------------------------- checkpoints
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -257,12 +192,8 @@ class Trainer:
         if state["preparation"] != content(self.preparation):
             raise ValueError("the model's preparation came out differently this time")
         fill(self.net, state["net"])
-        if self._average is not None:
-            fill(self._average, state["average"])
-        for prefix, saved in state["optimizers"]:
-            refill(self._optimizer(prefix)[0], saved)
+        self.steps.restore(state)
         self.source.load_state_dict(state["source"])
-        self._sums = state["sums"]
         self._states = of_machine(state["generators"])
         self.used, self._count, self._spent = state["used"], state["count"], state["seconds"]
         self.curve = [
@@ -291,9 +222,7 @@ class Trainer:
                 (each.units, each.share, each.seconds, dict(each.losses), plain(each.metrics)) for each in self.curve
             ],
             "net": tensors_of(self.net),
-            "average": None if self._average is None else tensors_of(self._average),
-            "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
-            "sums": self._sums,
+            **self.steps.state(),
             "generators": of_device(generators, self.device),
             "source": source,
             "preparation": content(self.preparation),
@@ -314,7 +243,7 @@ class Trainer:
     @property
     def scored(self) -> nn.Module:
         """The network that is scored and kept: the average where the recipe asks for one."""
-        return self.net if self._average is None else self._average.module
+        return self.steps.scored
 
     def score(self, split: Split) -> Scores:
         """Score one pass over a split, from a stream of its own."""
@@ -329,23 +258,3 @@ def score(parts: Parts, net: nn.Module, encoder: Encoder, split: Split, seed: Se
         source = parts.task.source(split, stream, parts.recipe)
         given = parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
     return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)
-
-
-def make_optimizer(parts: Parts, params: list[nn.Parameter]) -> Any:
-    """The recipe's optimiser over some parameters; it receives those further recipe values that it names."""
-    import inspect
-
-    recipe = parts.recipe
-    make = plugins.load("optimizer", recipe.optimizer)
-    named = set(inspect.signature(make).parameters)
-    extra = {name: value for name, value in recipe.model_dump().items() if name in named - {"learning_rate"}}
-    extra.pop("weight_decay", None)
-    return make(params, recipe.learning_rate, recipe.weight_decay, **extra)
-
-
-def _ema(averaged: Any, current: Any, count: Any) -> None:
-    """Exponential moving average with decay min(0.999, (1 + n) / (10 + n)) after n updates."""
-    import torch
-
-    decay = min(0.999, (1.0 + float(count)) / (10.0 + float(count)))
-    torch._foreach_lerp_(averaged, current, 1.0 - decay)
