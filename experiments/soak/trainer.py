@@ -85,7 +85,9 @@ def observe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
 def preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     """How fast it is."""
     each = float(os.environ.get("SOAK_SECONDS", "0.05")) / 10
-    return {"seconds_per_unit": each, "score_seconds": 0.01, "scored": 16, "units": 10, "bytes": 100, "seconds": 0.01}
+    how = payload["settled"] or {"chain": [{}], "together": None}
+    speed = {"seconds_per_unit": each, "score_seconds": 0.01, "scored": 16, "units": 10, "bytes": 100, "seconds": 0.01}
+    return speed | {"how": how}
 
 
 def train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
