@@ -39,7 +39,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("novum.runner.artifacts", "novum.runner.checkpoint"),
     "tensorboard": ("novum.trackers.tensorboard",),
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
-    "pydantic": ("novum.config", "novum.recipe", "novum.claimfile"),
+    "pydantic": ("novum.config", "novum.recipe", "novum.claimfile", "novum.mlp"),
     "tomllib": ("novum.toml",),
     "novum.cli": ("novum.cli",),
     "novum.decide": ("novum.decide", "novum.validate", "novum.experiment", "novum.compare"),
@@ -61,6 +61,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.lab",
         "novum.trials",
         "novum.pieces",
+        "novum.together",
         "novum.session",
         "novum.archive",
         "novum.repair",
@@ -93,6 +94,8 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.trials": ("numpy", "torch"),
     "novum.feed": ("numpy", "torch"),
     "novum.pieces": ("numpy", "torch"),
+    "novum.together": ("numpy", "torch"),
+    "novum.blocks": ("numpy", "torch"),
     "novum.faults": ("numpy", "torch"),
     "novum.session": ("numpy", "torch"),
     "novum.archive": ("numpy", "torch"),
@@ -114,7 +117,10 @@ NEVER: Mapping[str, tuple[str, ...]] = {
 }
 LATE: Mapping[str, tuple[str, ...]] = {
     # what                  is imported outside of functions by these alone, for its import is slow
-    "torch": ("novum_vision.network", "novum_rl.network"),  # these two are themselves imported late
+    "torch": (
+        *("novum_vision.network", "novum_rl.network"),  # all of these are themselves imported late
+        *("novum.runner.batched", "novum.runner.joint", "novum.runner.table"),
+    ),
     "scipy": (),
     "safetensors": (),
     "timm": (),
@@ -132,7 +138,9 @@ LATE: Mapping[str, tuple[str, ...]] = {
     "psycopg": (),
     "typer": ("novum.cli",),
     "rich": ("novum.cli",),
-    "numpy": ("novum.sources", "novum.episodes", *PLUGINS),
+    "numpy": ("novum.sources", "novum.episodes", "novum.runner.table", *PLUGINS),
+    "novum.runner.joint": ("novum.runner.together",),
+    "novum.runner.together": (),
     "novum_vision.network": (),
     "novum_rl.network": (),
 }
