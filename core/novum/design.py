@@ -13,7 +13,8 @@ A plan is plain JSON::
     tasks        name → control, treatment: plans of arms (control null where `bar` is a number); metric; margin;
                  scale; resolution; signature; test: the registered sequential test, its looks and critical values;
                  secondary: the uncorrected test of a task that does not decide alone, or null; power; dev: its size
-                 and the arms scored on it before; budgets; trials_per_pair; blocks: the seeds that are trained
+                 and the arms scored on it before; budgets; trials_per_pair; together: by side what training
+                 seeds together was measured to cost, or why they are trained apart; blocks: the seeds that are trained
                  together, or null where each trial is trained on its own
     average      {"test", "power"} where the scope is the average over tasks, else null
     fixed        critical values of the fixed-n test on new data at each look, by the levels of the experiment
@@ -41,6 +42,7 @@ METHOD = {"name": "sequential", "version": 1}
 OPEN = 1000
 """Pairs at which a claim without a declared maximum ends after all: a plan lists its critical values."""
 KINDS = ("score", "success", "episodes")
+UNASKED = {"undefined": "nobody asked whether they are better trained together"}
 BY_SIGNS = ("success", "episodes")
 """Kinds of metric whose differences over seeds can be far from normal, such as two-pointed: they get sign-flips."""
 
@@ -182,6 +184,7 @@ def _task(
         "signature": first["signature"],
         "budgets": {side: [plan["units"] for plan in plans] for side, plans in chains.items()},
         "trials_per_pair": len({canonical(plan) for plans in chains.values() for plan in plans}),
+        "together": {side: arms[f"{name}/{side}"].get("together") or UNASKED for side in chains},
     }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from novum import blocks
 from novum.arm import fingerprint
 from novum.blocks import apart
 from novum.experiment import SIDES, Experiment, mode
@@ -79,10 +80,10 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
         sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
         scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
         chain, depth = arm, 0
+        task, side = name.rsplit("/", 1)
+        each = blocks.seconds(plan.tasks[task], side) or speed["seconds_per_unit"]
         while chain is not None:
-            seconds += len(plan.record["seeds"]["indices"]) * (
-                chain["units"] * speed["seconds_per_unit"] + POINTS * scoring
-            )
+            seconds += len(plan.record["seeds"]["indices"]) * (chain["units"] * each + POINTS * scoring)
             chain, depth = chain["start_from"], depth + 1
         total += depth * len(plan.record["seeds"]["indices"])
     about = lab.executor.describe()

@@ -78,7 +78,7 @@ class Joint:
         self._stream = seeds[0].child("train", "together", *(str(seed.integer()) for seed in seeds))
         self._states: dict[str, Any] = {}
         self._table: tuple[Table | None] | None = None  # None: not looked yet
-        self._spent, self._began, self._count = 0.0, time.perf_counter(), 0
+        self._spent, self._began = 0.0, time.perf_counter()
         self._share_encoders()
         self.parameters, self.buffers = self._stack()
         self._batched = Batched(
@@ -161,7 +161,6 @@ class Joint:
                 share = min((self.used + batches[0].units / 2) / self.units, 1.0)
                 self.step(batches, share)
                 self.used += batches[0].units
-                self._count += 1
                 if not self._finite.all():
                     self._note_ends()
                 if self.shelf is not None and self.shelf.due():
@@ -285,7 +284,7 @@ class Joint:
         self._states = of_machine(state["generators"])
         self._finite = state["finite"]
         self.ends = list(state["ends"])
-        self.used, self._count, self._spent = state["used"], state["count"], state["seconds"]
+        self.used, self._spent = state["used"], state["seconds"]
         self.curves = [
             [Point(units, share, seconds, losses, numbers(metrics)) for units, share, seconds, losses, metrics in curve]
             for curve in state["curves"]
@@ -304,7 +303,6 @@ class Joint:
             return None
         return {
             "used": self.used,
-            "count": self._count,
             "seconds": spent,
             "ends": list(self.ends),
             "finite": self._finite,
