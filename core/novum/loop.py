@@ -262,6 +262,11 @@ def announced(plan: Mapping[str, Any], hypothesis: Hypothesis) -> list[str]:
             f"max_seeds is raised from {hypothesis.max_seeds} to {count}: with fewer pairs nothing could be supported "
             "at this level."
         )
+    single = ", ".join(name for name in plan["order"] if plan["tasks"][name].get("trials_once"))
+    if single:
+        said.append(
+            f"Trained once for all seeds: what an arm of {single} starts from. The claim is about that network."
+        )
     powers = {name: plan["tasks"][name]["power"] for name in plan["order"]}
     if plan["average"] is not None:
         powers = {"the average": plan["average"]["power"]}
