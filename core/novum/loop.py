@@ -264,9 +264,7 @@ def announced(plan: Mapping[str, Any], hypothesis: Hypothesis) -> list[str]:
         )
     single = ", ".join(name for name in plan["order"] if plan["tasks"][name].get("trials_once"))
     if single:
-        said.append(
-            f"Trained once for all seeds: what an arm of {single} starts from. The claim is about that network."
-        )
+        said.append(f"Trained once for all seeds: a start on {single}; the claim is about that one network.")
     powers = {name: plan["tasks"][name]["power"] for name in plan["order"]}
     if plan["average"] is not None:
         powers = {"the average": plan["average"]["power"]}
