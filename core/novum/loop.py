@@ -268,6 +268,9 @@ def announced(plan: Mapping[str, Any], hypothesis: Hypothesis) -> list[str]:
         for name, task in plan["tasks"].items()
         if task["blocks"] is not None
     ]
+    single = ", ".join(name for name in plan["order"] if plan["tasks"][name].get("trials_once"))
+    if single:
+        said.append(f"Trained once for all seeds: a start on {single}; the claim is about that one network.")
     powers = {name: plan["tasks"][name]["power"] for name in plan["order"]}
     if plan["average"] is not None:
         powers = {"the average": plan["average"]["power"]}

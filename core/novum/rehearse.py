@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from novum import blocks
 from novum.arm import fingerprint
 from novum.blocks import apart
-from novum.experiment import SIDES, Experiment, mode
+from novum.experiment import SIDES, Experiment, lineage, mode
 from novum.lab import local_code
 from novum.pieces import POINTS, speed_key
 
@@ -73,25 +73,24 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
     """Say how many trials a plan of rehearsed arms has, and how long they may take."""
     tasks = plan.tasks.items()
     arms = {f"{name}/{side}": task[side] for name, task in tasks for side in SIDES if task[side] is not None}
+    seeds = len(plan.record["seeds"]["indices"])
     total, seconds = 0, 0.0
     for name, arm in arms.items():
         speed = lab.ledger.observation(speed_key(arm))
         assert speed is not None, f"{name} was not rehearsed"
         sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
         scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
-        chain, depth = arm, 0
         task, side = name.rsplit("/", 1)
-        each = blocks.seconds(plan.tasks[task], side) or speed["seconds_per_unit"]
-        while chain is not None:
-            seconds += len(plan.record["seeds"]["indices"]) * (chain["units"] * each + POINTS * scoring)
-            chain, depth = chain["start_from"], depth + 1
-        total += depth * len(plan.record["seeds"]["indices"])
+        unit = blocks.seconds(plan.tasks[task], side) or speed["seconds_per_unit"]
+        for each, single in lineage(arm):
+            times = 1 if single else seeds
+            seconds += times * (each["units"] * unit + POINTS * scoring)
+            total += times
     about = lab.executor.describe()
     if plan.record["open"]:
-        pairs = len(plan.record["seeds"]["indices"])
-        each = duration(seconds / pairs / about["workers"])
+        pair = duration(seconds / seeds / about["workers"])
         return (
-            f"No maximum is declared: about {each} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
+            f"No maximum is declared: about {pair} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
         )
     return f"{trials_line(total, seconds / about['workers'], about)}; a decision ends it early; Ctrl-C is safe."
 
