@@ -16,6 +16,7 @@ from novum import disk, faults, pieces
 from novum.errors import DiskFullError
 from novum.faults import ATTEMPTS
 from novum.lab import reraise
+from novum.needs import Needs
 from novum.pieces import Piece
 from novum.runner import checkpoint
 
@@ -57,6 +58,7 @@ class Feed:
         self._session = "" if lab.session is None else lab.session.id
         self._running: dict[str, tuple[Piece, int]] = {}
         self._troubles: dict[str, _Troubles] = {}
+        self._needs = Needs(lab)
         self._lost: str | None = None  # whose process died last: others go first, should the cause be passing
         self._states: dict[str, str] = {}
         self._elsewhere: set[str] = set()
@@ -147,7 +149,8 @@ class Feed:
         """Claim a piece and make its job; None where another session has it."""
         disk.wait(self._lab)
         trouble = self._trouble(piece.key)
-        job = piece.job(self._lab, self._points, trouble.micro)
+        needs = {} if trouble.alone else self._needs.of(piece.trial)
+        job = piece.job(self._lab, self._points, trouble.micro, needs)
         ledger = self._lab.ledger
         self._write(lambda: ledger.plan_trials([piece.row()]))
         attempt = self._write(lambda: ledger.claim(piece.key, self._session))
@@ -169,6 +172,10 @@ class Feed:
             raise reraise(result.error, result.job.kind, piece.title, self._lab.folder)
         del self._running[key]
         state = self._settle(piece, attempt, result, fault)
+        if state == "done" and piece.split is None and result.value is not None:
+            self._needs.learn(piece.trial, result.value)
+        for sentence in self._lab.executor.remarks():
+            self._lab.listener.say(sentence)
         self._lab.executor.acknowledge(result.job, keep=state in ("done", "diverged") and result.error is None)
         if fault == "disk":
             disk.wait(self._lab)
@@ -234,6 +241,7 @@ class Feed:
         """Where the device had no room: alone the next time, then in smaller micro-batches. Why it cannot be, else
         None.
         """
+        self._needs.doubt(piece.trial)
         trouble = self._trouble(piece.key)
         batch = int(piece.trial.plan["arm"]["recipe"]["batch_size"])
         if not trouble.alone:

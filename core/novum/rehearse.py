@@ -1,8 +1,8 @@
 """The rehearsal: before a claim is registered, every arm takes a few steps in a worker.
 
-It shows that the arm trains, scores and saves, how fast it is, and how its arithmetic is done best on this machine. The
-answers to the last ("how" in a plan) decide numbers, so they are measured once, kept in the ledger, and frozen into the
-plan.
+It shows that the arm trains, scores and saves, how fast it is, how much memory its first steps need, and how its
+arithmetic is done best on this machine. The answers to the last ("how" in a plan) decide numbers, so they are measured
+once, kept in the ledger, and frozen into the plan.
 """
 
 from __future__ import annotations
@@ -35,11 +35,15 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     )
     resolved = {}
     for name, told in found.items():
-        answers = told.pop("how")
+        answers, above = told.pop("how"), told.pop("above", [])
         if settled[name] is None:
             lab.ledger.record_observation(how_key(plans[name]), answers)
         plan = answered(plans[name], answers["chain"])
         lab.ledger.record_observation(speed_key(plan), told)
+        parent = plan["start_from"]
+        for each in above:
+            lab.ledger.record_observation(speed_key(parent), each)
+            parent = parent["start_from"]
         resolved[name] = {**seen.resolved[name], "plan": plan}
     return replace(seen, resolved=resolved)
 
