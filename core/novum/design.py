@@ -13,7 +13,8 @@ A plan is plain JSON::
     tasks        name → control, treatment: plans of arms (control null where `bar` is a number); metric; margin;
                  scale; resolution; signature; test: the registered sequential test, its looks and critical values;
                  secondary: the uncorrected test of a task that does not decide alone, or null; power; dev: its size
-                 and the arms scored on it before; budgets; trials_per_pair
+                 and the arms scored on it before; budgets; trials_per_pair; blocks: the seeds that are trained
+                 together, or null where each trial is trained on its own
     average      {"test", "power"} where the scope is the average over tasks, else null
     fixed        critical values of the fixed-n test on new data at each look, by the levels of the experiment
 """
@@ -24,7 +25,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from novum import spread
+from novum import blocks, spread
 from novum.arm import Arm, canonical
 from novum.errors import ConfigError, PluginError, closest
 from novum.experiment import Experiment, chain, meant
@@ -50,28 +51,36 @@ def design(
     observations: Mapping[str, Mapping[str, Any]],
     ledger: Ledger,
     stream: Mapping[str, Any] | None = None,
+    workers: int = 1,
 ) -> Experiment:
     """Freeze a hypothesis into a plan.
 
-    arms: "TASK/control" and "TASK/treatment" → what the job `resolve` gave. observations: task → facts and scale.
-    stream: what the goal's account gives this hypothesis; None where it names no goal. Raises ConfigError when a
+    arms: "TASK/control" and "TASK/treatment" → what the job `resolve` gave, with what the rehearsal found ("together").
+    observations: task → facts and scale. stream: what the goal's account gives this hypothesis; None where it names no
+    goal. workers: trials at a time, among which blocks of seeds are divided. Raises ConfigError when a
     metric does not exist, when a margin has no scale to stand on, or when no data could support the claim.
     """
     level = hypothesis.alpha if stream is None else float(stream["level"])
+    if hypothesis.max_seeds is None:  # it may be decided after any pair
+        arms = {name: blocks.apart(arm) for name, arm in arms.items()}
     tasks = {name: _task(hypothesis, name, arms, observations[name], ledger) for name in hypothesis.tasks}
     pairs = _pairs(hypothesis, tasks, level, raised=stream is not None)
     least = hypothesis.least
     deciding = level / (len(tasks) - least + 1) if least is not None else level
     against = hypothesis.alpha / least if least is not None and hypothesis.scope != "all" else hypothesis.alpha
-    for task in tasks.values():
-        own = _test(hypothesis, task, pairs, deciding, against)
+    costs = {name: blocks.cost(arms, name) for name in tasks}
+    steps = _steps(hypothesis, tasks, costs, pairs, deciding)
+    for name, task in tasks.items():
+        own = _test(hypothesis, task, pairs, deciding, against, steps[name])
         task["test"] = own.to_json()
-        plain = _test(hypothesis, task, pairs, level, hypothesis.alpha)
+        joint = costs[name] is not None
+        task["blocks"] = blocks.divide(own.looks, workers // (2 * len(tasks))) if joint else None
+        plain = _test(hypothesis, task, pairs, level, hypothesis.alpha, steps[name])
         task["secondary"] = None if hypothesis.scope == "all" else plain.to_json()
         width = 1.0 if task["scale"] is None else abs(task["scale"]["reference"] - task["scale"]["chance"])
         task["power"] = spread.power(own, spread.recorded(ledger, task), expected(hypothesis, task, width))
         task["dev"] = {"size": task.pop("size"), "queries": spread.queries(ledger, task)}
-    average = None if hypothesis.scope != "average" else _average(hypothesis, tasks, pairs, level)
+    average = None if hypothesis.scope != "average" else _average(hypothesis, tasks, pairs, level, steps)
     plan = {
         "hypothesis": hypothesis.id,
         "method": METHOD,
@@ -260,24 +269,55 @@ def _words(chosen: str) -> str:
     }.get(chosen, chosen)
 
 
-def _test(hypothesis: Hypothesis, task: Mapping[str, Any], pairs: int, level: float, against: float) -> Design:
-    made = registered_test(
+def _steps(
+    hypothesis: Hypothesis,
+    tasks: Mapping[str, Mapping[str, Any]],
+    costs: Mapping[str, tuple[float, float] | None],
+    pairs: int,
+    level: float,
+) -> dict[str, int]:
+    """Pairs between two looks, per task: as declared, or as many as are best trained together."""
+    found = {}
+    for name, task in tasks.items():
+        cost = costs[name]
+        found[name] = hypothesis.batch
+        if cost is not None:
+            step = max(hypothesis.batch, blocks.best(pairs, cost))
+            if earliest(_made(hypothesis, task, pairs, level, hypothesis.alpha, step)) is not None:
+                found[name] = step
+    if hypothesis.scope == "average":  # one walk over all of them
+        return dict.fromkeys(found, max(found.values()))
+    return found
+
+
+def _test(
+    hypothesis: Hypothesis, task: Mapping[str, Any], pairs: int, level: float, against: float, step: int
+) -> Design:
+    made = _made(hypothesis, task, pairs, level, against, step)
+    assert earliest(made) is not None, "the declared maximum was checked to be large enough"
+    return made
+
+
+def _made(
+    hypothesis: Hypothesis, task: Mapping[str, Any], pairs: int, level: float, against: float, step: int
+) -> Design:
+    return registered_test(
         method(hypothesis, {_kind(task)}),
         pairs,
         alpha=level,
         refute=against,
         null=task["margin"] if hypothesis.margins == "strict" else 0.0,
         claimed=task["margin"],
-        batch=hypothesis.batch,
+        batch=step,
         resolution=task["resolution"]["dev"] if hypothesis.estimand == "mean" else 0.0,
         futility=hypothesis.futility,
         seed=hypothesis.seed,
     )
-    assert earliest(made) is not None, "the declared maximum was checked to be large enough"
-    return made
 
 
-def _average(hypothesis: Hypothesis, tasks: Mapping[str, Any], pairs: int, level: float) -> dict[str, Any]:
+def _average(
+    hypothesis: Hypothesis, tasks: Mapping[str, Any], pairs: int, level: float, steps: Mapping[str, int]
+) -> dict[str, Any]:
     least = float(next(iter(hypothesis.tasks.values())).minimum_effect or 0.0)
     made = registered_test(
         method(hypothesis, {_kind(task) for task in tasks.values()}),
@@ -286,7 +326,7 @@ def _average(hypothesis: Hypothesis, tasks: Mapping[str, Any], pairs: int, level
         refute=hypothesis.alpha,
         null=least if hypothesis.margins == "strict" else 0.0,
         claimed=least,
-        batch=hypothesis.batch,
+        batch=max(steps.values()),
         futility=hypothesis.futility,
         seed=hypothesis.seed,
     )

@@ -22,7 +22,11 @@ SIDES = ("control", "treatment")
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm, one seed. `parent`: the trial whose trained weights it begins with; None where it starts fresh."""
+    """One arm, one seed. `parent`: the trial whose trained weights it begins with; None where it starts fresh.
+
+    seed: {"root", "block", "index", "indices"}; the last names the seeds that are trained together with this one, and
+    is None where the arm's trials are trained apart (plan["how"]["mode"]).
+    """
 
     key: str
     task: str
@@ -34,10 +38,22 @@ class Trial:
 
     @classmethod
     def of(cls, task: str, side: str, index: int, plan: Mapping[str, Any], seed: Mapping[str, Any]) -> Trial:
-        """The trial of a plan at a seed, {"root", "block", "index"}, with its key."""
+        """The trial of a plan at a seed, with its key. Of the seed's "indices" it keeps what the plan's mode needs."""
         above = plan["start_from"]
         parent = None if above is None else cls.of(task, f"{side}'s start", index, above, seed)
-        return cls(fingerprint({"plan": plan, "seed": dict(seed)}), task, side, index, plan, seed, parent)
+        own = {**seed, "indices": (seed["indices"] or [index]) if mode(plan) == "joint" else None}
+        return cls(fingerprint({"plan": plan, "seed": own}), task, side, index, plan, own, parent)
+
+    def together(self) -> tuple[Trial, ...]:
+        """The trials that are trained in one job with this one, itself included; itself alone in the plain mode."""
+        if self.seed["indices"] is None:
+            return (self,)
+        return tuple(self._beside(index) for index in self.seed["indices"])
+
+    def _beside(self, index: int) -> Trial:
+        if index == self.index:
+            return self
+        return Trial.of(self.task, self.side, index, self.plan, {**self.seed, "index": index})
 
     def line(self) -> Iterator[Trial]:
         """The trial, then the one that it starts from, and so on up."""
@@ -95,7 +111,8 @@ class Experiment:
     def pair(self, name: str, index: int) -> tuple[Trial, ...]:
         """The trials of one task at one seed: control and treatment; the treatment alone where the control is a bar."""
         if (name, index) not in self._made:
-            task, seed = self.tasks[name], {**self._seeds, "index": index, "indices": None}
+            task = self.tasks[name]
+            seed = {**self._seeds, "index": index, "indices": self._block(task.get("blocks"), index)}
             sides = [side for side in SIDES if task[side] is not None]
             self._made[name, index] = tuple(Trial.of(name, side, index, task[side], seed) for side in sides)
         return self._made[name, index]
@@ -115,6 +132,14 @@ class Experiment:
             for name in self.record["order"]:
                 yield from self.pair(name, index)
 
+    def _block(self, blocks: list[list[int]] | None, index: int) -> list[int] | None:
+        """The seeds that are trained with this one. Fresh seeds for new data come in the same blocks, further on."""
+        if blocks is None:
+            return None
+        rounds, place = divmod(index, len(self._seeds["indices"]))
+        found = next(block for block in blocks if place in block)
+        return [each + rounds * len(self._seeds["indices"]) for each in found]
+
     @functools.cached_property
     def _made(self) -> dict[tuple[str, int], tuple[Trial, ...]]:
         return {}  # keys are hashes of whole plans, and the same trials are asked for again after every result
@@ -122,6 +147,11 @@ class Experiment:
     @functools.cached_property
     def _seeds(self) -> dict[str, Any]:
         return dict(self.record["seeds"])
+
+
+def mode(plan: Mapping[str, Any]) -> str:
+    """How the trials of an arm are trained: "separate", or "joint" with others of its seeds."""
+    return str(plan.get("how", {}).get("mode", "separate"))  # plans of an earlier Novum do not say how
 
 
 def chain(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -7,12 +7,13 @@ disk waits; one whose code raised has failed.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from novum import disk, faults, pieces
+from novum import disk, faults, pieces, together
 from novum.errors import DiskFullError
 from novum.faults import ATTEMPTS
 from novum.lab import reraise
@@ -43,6 +44,22 @@ class _Troubles:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What one job is at: a piece, or several that are trained together, each at an attempt of its own."""
+
+    job: Job
+    pieces: Mapping[str, Piece]
+    attempts: Mapping[str, int]
+
+    @property
+    def title(self) -> str:
+        """For a person."""
+        first = next(iter(self.pieces.values()))
+        more = len(self.pieces) - 1
+        return first.title + (f" and {more} more" if more else "")
+
+
 class Feed:
     """Of one call of `trials.train` or `trials.score`.
 
@@ -56,7 +73,8 @@ class Feed:
         self._points = points
         self._halt = halt
         self._session = "" if lab.session is None else lab.session.id
-        self._running: dict[str, tuple[Piece, int]] = {}
+        self._running: dict[str, _Work] = {}  # by the job's id
+        self._busy: set[str] = set()  # keys of the pieces in them
         self._troubles: dict[str, _Troubles] = {}
         self._needs = Needs(lab)
         self._lost: str | None = None  # whose process died last: others go first, should the cause be passing
@@ -96,15 +114,15 @@ class Feed:
             self._look_around()
             asked = self.queue
             ready = (each for each in asked if self._ready(each))
-            piece = next((each for each in ready if each.key != self._lost), None)
+            piece = next((each for each in ready if _id(each) != self._lost), None)
             if self.queue is not asked:  # one ended without being run, and what is wanted was asked again
                 continue
             if piece is None and self._lost is not None:  # nothing else is ready: at once again
                 self._lost = None
                 continue
-            if any(self._trouble(key).alone for key in self._running):
+            if any(self._trouble(id).alone for id in self._running):
                 piece = None
-            elif piece is not None and self._trouble(piece.key).alone and self._running:
+            elif piece is not None and self._trouble(_id(piece)).alone and self._running:
                 piece = None  # it needs the device for itself: first the others end
             if piece is not None:
                 job = self._start(piece)
@@ -117,18 +135,19 @@ class Feed:
             else:
                 return
 
-    def _trouble(self, key: str) -> _Troubles:
-        return self._troubles.setdefault(key, _Troubles())
+    def _trouble(self, id: str) -> _Troubles:
+        return self._troubles.setdefault(id, _Troubles())
 
     def _ready(self, piece: Piece) -> bool:
-        if piece.key in self._running or piece.key in self._elsewhere or self._states[piece.key] in ENDED:
+        if piece.key in self._busy or piece.key in self._elsewhere or self._states[piece.key] in ENDED:
             return False
         if piece.split is not None or piece.trial.parent is None:
             return True
-        above = self._states[piece.trial.parent.key]
-        if above == "diverged":
+        if self._states[piece.trial.parent.key] == "diverged":
             self._orphan(piece)
-        return above == "done"
+            return False
+        above = [self._states[each.parent.key] for each in piece.trial.together() if each.parent is not None]
+        return all(state in ("done", "diverged") for state in above)
 
     def _orphan(self, piece: Piece) -> None:
         """A trial whose parent diverged has nothing to begin with: it diverged with it, without being run."""
@@ -146,114 +165,170 @@ class Feed:
         self._end(piece, state, result)
 
     def _start(self, piece: Piece) -> Job | None:
-        """Claim a piece and make its job; None where another session has it."""
+        """Claim a piece, and those that are trained with it, and make their job; None where another session has one."""
         disk.wait(self._lab)
-        trouble = self._trouble(piece.key)
-        needs = {} if trouble.alone else self._needs.of(piece.trial)
-        job = piece.job(self._lab, self._points, trouble.micro, needs)
-        ledger = self._lab.ledger
-        self._write(lambda: ledger.plan_trials([piece.row()]))
-        attempt = self._write(lambda: ledger.claim(piece.key, self._session))
-        if attempt is None:
-            self._elsewhere.add(piece.key)
-            return None
-        self._running[piece.key] = (piece, attempt)
-        return replace(job, attempt=attempt)
+        trouble, ledger = self._trouble(_id(piece)), self._lab.ledger
+        members = [each for each in _members(piece) if self._begins(each)]
+        left = {each.key: each for each in members if self._states[each.key] not in ENDED}
+        rows = [each.row() for each in left.values()]
+        self._write(lambda: ledger.plan_trials(rows))
+        attempts: dict[str, int] = {}
+        for key in left:
+            attempt = self._write(functools.partial(ledger.claim, key, self._session))
+            if attempt is None:
+                self._elsewhere.add(key)
+                for claimed, at in attempts.items():
+                    ledger.release(claimed, "another machine trains what is trained with it", at)
+                return None
+            attempts[key] = attempt
+        try:
+            needs = {} if trouble.alone else self._needs.of(piece.trial, len(members))
+            if piece.split is None and piece.trial.seed["indices"] is not None:
+                block = [each.trial for each in members]
+                job = together.job(self._lab, block, attempts, self._points, trouble.micro, needs)
+            else:
+                job = replace(piece.job(self._lab, self._points, trouble.micro, needs), attempt=attempts[piece.key])
+        except BaseException:
+            for key, at in attempts.items():
+                ledger.release(key, "stopped before it began", at)
+            raise
+        self._running[job.id] = _Work(job, left, attempts)
+        self._busy |= left.keys()
+        return job
+
+    def _begins(self, piece: Piece) -> bool:
+        """Whether a member of a block has what it begins with; it has none where its parent diverged."""
+        above = None if piece.split is not None else piece.trial.parent
+        return above is None or self._states[above.key] == "done"
 
     # ------------------------------------------------------------------------------------------- what came of it
 
     def take_in(self, result: Result) -> None:
         """Store a result, ask again what is wanted, and cancel what is not."""
-        key = result.job.id
-        piece, attempt = self._running[key]
+        work = self._running[result.job.id]
         fault = faults.of(result)
         if fault == "stop":
             assert result.error is not None
-            raise reraise(result.error, result.job.kind, piece.title, self._lab.folder)
-        del self._running[key]
-        state = self._settle(piece, attempt, result, fault)
-        if state == "done" and piece.split is None and result.value is not None:
-            self._needs.learn(piece.trial, result.value)
+            raise reraise(result.error, result.job.kind, work.title, self._lab.folder)
+        if result.value is None:
+            ended = self._settle_error(work, result, fault)
+            self._lab.executor.acknowledge(result.job)
+        else:
+            ended = self._settle_value(work, result)
+        del self._running[result.job.id]
+        self._busy -= work.pieces.keys()
+        checkpoint.discard(self._lab.folder, result.job.id)
         for sentence in self._lab.executor.remarks():
             self._lab.listener.say(sentence)
-        self._lab.executor.acknowledge(result.job, keep=state in ("done", "diverged") and result.error is None)
         if fault == "disk":
             disk.wait(self._lab)
-        if state == "superseded":
-            row = self._lab.ledger.trial(key)
-            self._states[key] = "planned" if row is None else str(row["state"])
-            self._ask()
-        elif state != "cancelled":
-            self._end(piece, state, result.value or {})
-        surplus = self._running.keys() - {each.key for each in self.queue}
+        for key, (state, value) in ended.items():
+            if state == "done" and work.pieces[key].split is None:
+                self._needs.learn(work.pieces[key].trial, value)
+            if state == "superseded":
+                row = self._lab.ledger.trial(key)
+                self._states[key] = "planned" if row is None else str(row["state"])
+                self._ask()
+            elif state != "cancelled":
+                self._end(work.pieces[key], state, value)
+        wanted = {each.key for each in self.queue}
+        surplus = {id for id, each in self._running.items() if not wanted & each.pieces.keys()}
         if surplus:
             self._lab.executor.cancel(surplus)
 
-    def _settle(self, piece: Piece, attempt: int, result: Result, fault: faults.Fault) -> str:
-        """Put one result into the ledger: "done", "diverged", "failed", "lost" (to be tried again), "cancelled" (a
-        decision came first), or "superseded" (another machine was faster).
+    def _settle_value(self, work: _Work, result: Result) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """Put what a job gave into the ledger; by key "done", "diverged" or "superseded" (another machine was faster),
+        with the value.
         """
-        ledger, key, seconds = self._lab.ledger, piece.key, result.seconds
-        if result.value is not None:
-            notes = [*result.value.get("deviations", []), *self._trouble(key).notes]
-            value = {**result.value, "deviations": notes} if piece.split is None else result.value
+        ledger, told = self._lab.ledger, result.value or {}
+        jobs, values = [result.job], {result.job.id: told}
+        if result.job.kind == together.KIND:
+            values = told["trials"]
+            jobs = self._write(lambda: together.part(self._lab.folder, result.job, told))
+        ended: dict[str, tuple[str, Mapping[str, Any]]] = {}
+        for job in jobs:
+            value = values[job.id]
+            if work.pieces[job.id].split is None:
+                notes = self._trouble(result.job.id).notes
+                value = {**value, "deviations": [*value.get("deviations", []), *notes]}
             if value.get("weights"):
                 pieces.publish(self._lab, value["weights"])  # first, so that who sees it done can go on with it
-            return self._write(lambda: pieces.keep(ledger, key, attempt, value))
+            state = self._write(functools.partial(pieces.keep, ledger, job.id, job.attempt, value))
+            self._lab.executor.acknowledge(job, keep=state in ("done", "diverged"))
+            ended[job.id] = (state, value)
+        return ended
+
+    def _settle_error(
+        self, work: _Work, result: Result, fault: faults.Fault
+    ) -> dict[str, tuple[str, Mapping[str, Any]]]:
+        """Put into the ledger why a job gave nothing; by key "diverged", "failed", "lost" (to be tried again),
+        "cancelled" (a decision came first), or "superseded".
+        """
         assert result.error is not None
-        message = result.error.message
-        if fault == "cancelled":
-            self._write(lambda: ledger.release(key, "stopped: the decision came first", attempt))
-            return "cancelled"
-        if fault == "slow" and piece.trial.plan["arm"]["recipe"].get("time_limit") is not None and piece.split is None:
-            limit = f"it did not end within the {result.job.timeout:g} s that its recipe registers"
-            return self._write(lambda: pieces.diverge(ledger, key, attempt, limit, seconds))[0]
-        why = self._final(piece, result.error, fault)
-        if why is not None:
-            return self._write(lambda: pieces.fail(ledger, key, attempt, why, seconds))
-        self._write(lambda: ledger.release(key, message, attempt))
-        return "lost"
+        ledger, seconds = self._lab.ledger, result.seconds / len(work.pieces)
+        message, ended = result.error.message, dict[str, tuple[str, Mapping[str, Any]]]()
+        first = next(iter(work.pieces.values()))
+        limited = first.split is None and first.trial.plan["arm"]["recipe"].get("time_limit") is not None
+        late = fault == "slow" and limited
+        why = None if late or fault == "cancelled" else self._final(work, result.error, fault)
+        for key, attempt in work.attempts.items():
+            if fault == "cancelled":
+                note = "stopped: the decision came first"
+                self._write(functools.partial(ledger.release, key, note, attempt))
+                ended[key] = ("cancelled", {})
+            elif late:
+                limit = f"it did not end within the {result.job.timeout:g} s that its recipe registers"
+                outcome = self._write(functools.partial(pieces.diverge, ledger, key, attempt, limit, seconds))
+                ended[key] = (outcome[0], {})
+            elif why is not None:
+                ended[key] = (self._write(functools.partial(pieces.fail, ledger, key, attempt, why, seconds)), {})
+            else:
+                self._write(functools.partial(ledger.release, key, message, attempt))
+                ended[key] = ("lost", {})
+        return ended
 
     def _write(self, action: Callable[[], T]) -> T:
         return disk.patiently(self._lab, action)
 
-    def _final(self, piece: Piece, error: Failure, fault: faults.Fault) -> str | None:
-        """Why a piece without a value has failed for good; None where it is tried again."""
-        trouble = self._trouble(piece.key)
+    def _final(self, work: _Work, error: Failure, fault: faults.Fault) -> str | None:
+        """Why work without a value has failed for good; None where it is tried again."""
+        trouble = self._trouble(work.job.id)
         if fault == "memory":
-            return self._smaller(piece, error.message)
+            return self._smaller(work, error.message)
         if fault == "disk" and disk.shortage(self._lab.folder) is not None:
             return None  # it is waited for
         if fault in ("lost", "slow", "disk"):
-            self._lost = piece.key
+            self._lost = work.job.id
             trouble.losses += 1
             if trouble.losses < ATTEMPTS:
                 return None
         if fault == "disk":  # there is room, and writing fails all the same: that is no fault of the trial
-            self._lab.ledger.release(piece.key, error.message)
+            for key, attempt in work.attempts.items():
+                self._lab.ledger.release(key, error.message, attempt)
             raise DiskFullError(
-                f"{piece.title}: its result could not be written {trouble.losses} times, though the disk has room "
+                f"{work.title}: its result could not be written {trouble.losses} times, though the disk has room "
                 f"({error.message}). Look at limits on the size of files and at quotas; then the same command goes on."
             )
         return f"{error.type}: {error.message}"
 
-    def _smaller(self, piece: Piece, message: str) -> str | None:
+    def _smaller(self, work: _Work, message: str) -> str | None:
         """Where the device had no room: alone the next time, then in smaller micro-batches. Why it cannot be, else
         None.
         """
+        trouble = self._trouble(work.job.id)
+        piece = next(iter(work.pieces.values()))
         self._needs.doubt(piece.trial)
-        trouble = self._trouble(piece.key)
         batch = int(piece.trial.plan["arm"]["recipe"]["batch_size"])
         if not trouble.alone:
             trouble.alone = True
             trouble.notes.append("it ran alone, after the device had run out of memory")
-            self._lab.listener.say(f"{piece.title} ran out of the device's memory: it runs alone the next time.")
+            self._lab.listener.say(f"{work.title} ran out of the device's memory: it runs alone the next time.")
             return None
         if piece.split is not None or 2 * trouble.micro > batch:
             return f"it does not fit into the device's memory, even alone in the smallest pieces: {message}"
         trouble.micro *= 2
         self._lab.listener.say(
-            f"{piece.title} ran out of the device's memory alone: it begins anew, each batch in {trouble.micro} pieces."
+            f"{work.title} ran out of the device's memory alone: it begins anew, each batch in {trouble.micro} pieces."
         )
         return None
 
@@ -278,8 +353,9 @@ class Feed:
 
     def stop(self) -> None:
         """Put what still runs back into the plan."""
-        for key, (_, attempt) in self._running.items():
-            self._lab.ledger.release(key, "stopped before it ended", attempt)
+        for work in self._running.values():
+            for key, attempt in work.attempts.items():
+                self._lab.ledger.release(key, "stopped before it ended", attempt)
 
     # --------------------------------------------------------------------------------------------- other machines
 
@@ -291,7 +367,7 @@ class Feed:
         self._looked = time.monotonic()
         if self._lab.session is not None:
             self._lab.session.take_over()
-        open_ = [key for key in self.everything if self._states[key] not in ENDED and key not in self._running]
+        open_ = [key for key in self.everything if self._states[key] not in ENDED and key not in self._busy]
         rows = {row["key"]: row for row in ledger.trials(keys=open_)}
         self._elsewhere = {key for key, row in rows.items() if row["state"] == "running"}
         ended = {key: str(row["state"]) for key, row in rows.items() if row["state"] in ENDED}
@@ -301,3 +377,14 @@ class Feed:
                 self._tell(self.everything[key], state, {})
         if ended:
             self._ask()
+
+
+def _members(piece: Piece) -> list[Piece]:
+    """The pieces of one job with this one, itself included."""
+    return [piece] if piece.split is not None else [Piece(each) for each in piece.trial.together()]
+
+
+def _id(piece: Piece) -> str:
+    """Of the piece's job."""
+    alone = piece.split is not None or piece.trial.seed["indices"] is None
+    return piece.key if alone else together.identity(piece.trial)

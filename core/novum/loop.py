@@ -221,7 +221,8 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
     for hypothesis, seen in proposed:
         seen = rehearse(lab, seen)  # before anything is registered, so that a typo costs no error rate
         stream = streams.spend(lab.ledger, hypothesis, spent)
-        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream)
+        workers = lab.executor.describe()["workers"]
+        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream, workers)
         lab.listener.say(estimate(lab, plan, seen))
         for sentence in announced(plan.record, hypothesis):
             lab.listener.say(sentence)

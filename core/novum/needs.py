@@ -32,14 +32,16 @@ class Needs:
         self._rehearsed: dict[str, Reading | None] = {}
         self._doubted: set[str] = set()
 
-    def of(self, trial: Trial) -> dict[str, int]:
-        """{"device_memory": bytes} where it was measured on a GPU, {"process_memory": bytes} where on the CPU; {} where
+    def of(self, trial: Trial, together: int = 1) -> dict[str, int]:
+        """Of a job that trains so many trials like this one as one.
+
+        {"device_memory": bytes} where it was measured on a GPU, {"process_memory": bytes} where on the CPU; {} where
         it was not, or where the last measurement proved too small.
         """
         arm = self._arm(trial)
         if arm in self._doubted:
             return {}
-        return need(self._known[arm][-NEWEST:], self._rehearsed[arm])
+        return need(self._known[arm][-NEWEST:], self._rehearsed[arm], together)
 
     def learn(self, trial: Trial, result: Mapping[str, Any]) -> None:
         """A trial ended well with this result."""
@@ -48,7 +50,9 @@ class Needs:
             self._doubted.add(arm)
         elif "bytes" in (result.get("memory") or {}):
             self._doubted.discard(arm)
-            self._known[arm].append(result["memory"])
+            trials = int(result.get("together", 1))
+            reading = result["memory"]
+            self._known[arm].append({**reading, "bytes": trials * reading["bytes"], "together": trials})
 
     def doubt(self, trial: Trial) -> None:
         """A trial ran out of memory: until another of its arm has been measured whole, each gets a GPU of its own."""
@@ -73,22 +77,27 @@ def cut(result: Mapping[str, Any]) -> bool:
     return any(str(note).startswith(PIECES) for note in result.get("deviations") or [])
 
 
-def need(trials: list[Reading], rehearsal: Reading | None) -> dict[str, int]:
+def need(trials: list[Reading], rehearsal: Reading | None, together: int = 1) -> dict[str, int]:
     """The need by peaks of trials, else by that of a rehearsal (see `novum.runner.memory` for a reading).
 
     On a GPU it is what torch's allocator reserved and the context beside it, which is known only where a trial or the
-    rehearsal had the GPU to itself. In the machine's memory it is what the process did not share with its parent.
+    rehearsal had the GPU to itself. In the machine's memory it is what the process did not share with its parent. A
+    peak of fewer trials in one job ("together") is multiplied, which is more than enough; but in the machine's memory
+    one trial tells nothing of many, since most of it is libraries.
     """
     measured = [rehearsal] if rehearsal is not None and "bytes" in rehearsal else []
     peaks = [each for each in trials if "bytes" in each] or measured
     if not peaks:
         return {}
+    scale = [max(1.0, together / each.get("together", 1)) for each in peaks]
     if peaks[-1]["what"] == "cuda":
         contexts = [each["context"] for each in [*peaks, *measured] if "context" in each]
-        reserved = [each["reserved"] for each in peaks if "reserved" in each]
-        return {"device_memory": padded(max(reserved) + max(contexts))} if contexts and reserved else {}
-    own = [each["bytes"] - each.get("shared", 0) for each in peaks if each["what"] == "process"]
-    return {"process_memory": padded(max(own))}
+        reserved = [by * each["reserved"] for each, by in zip(peaks, scale, strict=True) if "reserved" in each]
+        return {"device_memory": padded(int(max(reserved)) + max(contexts))} if contexts and reserved else {}
+    if peaks == measured and together > 1:
+        return {}
+    own = [by * (each["bytes"] - each.get("shared", 0)) for each, by in zip(peaks, scale, strict=True)]
+    return {"process_memory": padded(int(max(own)))}
 
 
 def padded(peak: int) -> int:

@@ -62,7 +62,9 @@ def _series(experiment: Experiment, name: str, seeds: int) -> list[Trial]:
     places = [(first, NOISE), (first, AGAIN)] + ([("treatment", NOISE)] if first == "control" else [])
     root = experiment.record["seeds"]["root"]
     return [
-        Trial.of(name, side, index, task[side], {"root": root, "block": block, "index": index, "indices": None})
+        Trial.of(
+            name, side, index, task[side], {"root": root, "block": block, "index": index, "indices": list(range(seeds))}
+        )
         for index in range(seeds)
         for side, block in places
     ]

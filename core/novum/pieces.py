@@ -61,7 +61,7 @@ class Piece:
             "plan": trial.plan,
             "seed": {name: trial.seed[name] for name in ("root", "block", "index")},
             "local": local_code(trial.plan["arm"]),
-            "resources": resources(trial.plan["arm"]["recipe"], needs or {}),
+            "resources": resources(trial.plan["arm"]["recipe"], needs),
         }
         if self.split is None:
             parent = None if trial.parent is None else weights(lab, trial.parent)
@@ -72,13 +72,13 @@ class Piece:
         return Job(self.key, kind, payload, timeout=time_limit(lab, trial.plan, points), about=self.row())
 
 
-def resources(recipe: Mapping[str, Any], needs: Mapping[str, int]) -> dict[str, float]:
+def resources(recipe: Mapping[str, Any], needs: Mapping[str, int] | None = None) -> dict[str, float]:
     """What a trial of a recipe takes: {"cpus", "gpus", "memory" in bytes}, which a cluster reserves, "devices" where it
     runs over several, and the memory that it was measured to need; without what is left open.
     """
     memory, devices = recipe.get("memory_gb"), recipe.get("devices", 1)
     asked = {"cpus": recipe.get("cpus", 1), "gpus": recipe.get("gpus"), "memory": memory and memory * 1e9}
-    asked |= {"devices": devices if devices > 1 else None, **needs}
+    asked |= {"devices": devices if devices > 1 else None, **(needs or {})}
     return {name: amount for name, amount in asked.items() if amount is not None}
 
 
@@ -98,7 +98,13 @@ def speed_key(plan: Mapping[str, Any]) -> str:
     """Where the ledger keeps how fast an arm was in its rehearsal."""
     from novum.arm import fingerprint
 
-    return f"speed/{fingerprint(plan)}"
+    return f"speed/{fingerprint(_plain(plan))}"
+
+
+def _plain(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan without the choices that a rehearsal makes."""
+    above = plan["start_from"]
+    return {**plan, "how": None, "start_from": None if above is None else _plain(above)}
 
 
 def time_limit(lab: Lab, plan: Mapping[str, Any], points: int) -> float:
@@ -174,7 +180,7 @@ def weights(lab: Lab, trial: Trial) -> str:
     if not artifacts.present(lab.folder, digest) and not _fetched(lab, digest):
         lab.ledger.drop_weights(digest)  # they are gone: only so does the record tell that they came back
         checkpoint.discard(lab.folder, trial.key)
-        again = lab.one("train", Piece(trial).job(lab, points=1).payload, Piece(trial).title)
+        again = _trained_again(lab, trial)
         lab.ledger.keep_weights(again["weights"], again["bytes"], trial.key)
         if again["weights"] != digest:
             raise StudyError(
@@ -182,6 +188,23 @@ def weights(lab: Lab, trial: Trial) -> str:
                 f"others ({again['weights'][:12]} instead of {digest[:12]}): this machine does not repeat its numbers."
             )
     return digest
+
+
+def _trained_again(lab: Lab, trial: Trial) -> Mapping[str, Any]:
+    """What training a trial once more gives, as it was trained before: alone, or together with others."""
+    from novum import together
+
+    if trial.seed["indices"] is None:
+        return lab.one("train", Piece(trial).job(lab, points=1).payload, Piece(trial).title)
+    block = [each for each in trial.together() if each.parent is None or _has_weights(lab, each.parent)]
+    payload = together.job(lab, block, {}, points=1).payload
+    told: Mapping[str, Any] = lab.one(together.KIND, payload, Piece(trial).title)["trials"][trial.key]
+    return told
+
+
+def _has_weights(lab: Lab, trial: Trial) -> bool:
+    row = lab.ledger.trial(trial.key)
+    return row is not None and row["state"] == "done"
 
 
 def _fetched(lab: Lab, digest: str) -> bool:

@@ -46,6 +46,9 @@ class Recipe(Config):
     """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
+    replicates: Literal["auto", "separate", "joint"] = "auto"
+    """Whether a claim trains the seeds of an arm together, in one process and one step for all; `auto` asks a short
+    probe when the claim is registered."""
     time_limit: Annotated[float | None, Field(gt=0)] = None
     """Seconds of wall time after which a trial ends as an outcome: it counts as the metric's worst value. Without one,
     a trial that hangs is stopped all the same, and tried again: it is no data."""

@@ -13,7 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novum.arm import fingerprint
-from novum.experiment import SIDES, Experiment
+from novum.blocks import apart
+from novum.experiment import SIDES, Experiment, mode
 from novum.lab import local_code
 from novum.pieces import POINTS, speed_key
 
@@ -38,14 +39,25 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
         answers, above = told.pop("how"), told.pop("above", [])
         if settled[name] is None:
             lab.ledger.record_observation(how_key(plans[name]), answers)
-        plan = answered(plans[name], answers["chain"])
-        lab.ledger.record_observation(speed_key(plan), told)
-        parent = plan["start_from"]
-        for each in above:
-            lab.ledger.record_observation(speed_key(parent), each)
-            parent = parent["start_from"]
-        resolved[name] = {**seen.resolved[name], "plan": plan}
-    return replace(seen, resolved=resolved)
+        resolved[name] = {
+            **seen.resolved[name],
+            "plan": answered(plans[name], (settled[name] or answers)["chain"]),
+            "together": (settled[name] or answers)["together"],
+        }
+        each: Mapping[str, Any] | None = plans[name]
+        for speed in [told, *above]:
+            assert each is not None
+            lab.ledger.record_observation(speed_key(each), speed)
+            each = each["start_from"]
+    return replace(seen, resolved=_agreed(resolved))
+
+
+def _agreed(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Both sides of a task are computed in the same mode: a pair whose sides differ in it would compare that, too."""
+    modes: dict[str, set[str]] = {}
+    for name, each in arms.items():
+        modes.setdefault(name.rpartition("/")[0], set()).add(mode(each["plan"]))
+    return {name: each if len(modes[name.rpartition("/")[0]]) == 1 else apart(each) for name, each in arms.items()}
 
 
 def how_key(plan: Mapping[str, Any]) -> str:
@@ -57,7 +69,7 @@ def answered(plan: Mapping[str, Any], chain: list[Mapping[str, Any]]) -> dict[st
     """A plan with `how` replaced by the answers for it and for what it starts from, in that order."""
     above = plan["start_from"]
     start = None if above is None else answered(above, chain[1:])
-    return {**plan, "how": {**plan["how"], **chain[0]}, "start_from": start}
+    return {**plan, "how": {**plan.get("how", {}), **chain[0]}, "start_from": start}
 
 
 def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:

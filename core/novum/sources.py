@@ -52,6 +52,8 @@ class Examples(Source):
         self.inputs = inputs
         self.targets = None if targets is None else np.asarray(targets)
         self.ids = tuple(ids)
+        self._names = np.empty(len(self.ids), dtype=object)
+        self._names[:] = self.ids
         self._hashes = None if hashes is None else tuple(hashes)
         self._seed = seed
         self._batch_size = batch_size
@@ -98,10 +100,10 @@ class Examples(Source):
     def _batch(self, rows: np.ndarray) -> Batch:
         array = isinstance(self.inputs, np.ndarray)
         return Batch(
-            inputs=self.inputs[rows] if array else [self.inputs[int(row)] for row in rows],
-            targets=None if self.targets is None else self.targets[rows],
+            inputs=self.inputs.take(rows, 0) if array else [self.inputs[row] for row in rows.tolist()],
+            targets=None if self.targets is None else self.targets.take(rows, 0),
             units=len(rows),
-            ids=tuple(self.ids[row] for row in rows),
+            ids=tuple(self._names.take(rows).tolist()),
         )
 
 

@@ -148,8 +148,10 @@ class Study:
             seen = rehearse(lab, loop.observe(loop.Goal.of(hypothesis), lab))
             stream = streams.spend(lab.ledger, hypothesis)
 
+            workers = lab.executor.describe()["workers"]
+
             def designed() -> Experiment:
-                return design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream)
+                return design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream, workers)
 
             plan = designed()
             line = estimate(lab, plan, seen)

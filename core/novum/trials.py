@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from novum import together
 from novum.arm import canonical
 from novum.feed import ENDED, Feed
 from novum.pieces import POINTS, Piece, drop_weights, keep, publish, with_parents
@@ -31,7 +32,8 @@ def train(lab: Lab, wanted: Wanted | Sequence[Trial], *, total: int | None = Non
 
     def asked() -> dict[str, Piece]:
         trials = fixed if fixed is not None else wanted()  # type: ignore[operator]
-        return {key: Piece(trial) for key, trial in with_parents(trials).items()}
+        whole = (each for trial in trials for each in trial.together())
+        return {key: Piece(trial) for key, trial in with_parents(whole).items()}
 
     feed = Feed(lab, asked, points=points, halt=fixed is not None)
     if feed.queue:
@@ -70,6 +72,7 @@ def recover(lab: Lab) -> None:
     from novum.executors import orphans, spool
 
     lab.executor.clear()
+    together.recover(lab.folder)
     for found in orphans(lab.folder):
         # an error is met again by whoever runs the trial, and told then
         known = found.value is not None and lab.ledger.trial(found.id) is not None

@@ -4,6 +4,7 @@ It is a work function as `novum.runner.jobs.perform` is: the executors, the ledg
 ones. Environment variables make it misbehave:
 
     SOAK_SECONDS   how long a trial trains (default 0.05)
+    SOAK_TOGETHER  the seeds of an arm are trained together, in one job
     SOAK_FAULTS    JSON: {"control/2": "kill"}: what the trial of that side and seed does on its first attempt (or on
                    every one, with a "!" after it): kill, hang, deaf (a hang that ignores SIGTERM), exit, raise, memory
                    (the host's), device-memory, nan, worker (a data loader's process is killed), stop (SIGSTOP), slow
@@ -36,6 +37,7 @@ def perform(kind: str, payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         "preflight": preflight,
         "recheck": recheck,
         "train": train,
+        "together": together,
         "score": score,
     }[kind](payload, folder)
 
@@ -85,7 +87,11 @@ def observe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
 def preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     """How fast it is."""
     each = float(os.environ.get("SOAK_SECONDS", "0.05")) / 10
-    return {"seconds_per_unit": each, "score_seconds": 0.01, "scored": 16, "units": 10, "bytes": 100, "seconds": 0.01}
+    how = payload["settled"] or {"chain": [{}], "together": {"undefined": "nobody asked for it"}}
+    if os.environ.get("SOAK_TOGETHER"):
+        how = {"chain": [{"mode": "joint"}], "together": {"block": 0.3, "seed": 0.7, "apart": 1.0}}
+    speed = {"seconds_per_unit": each, "score_seconds": 0.01, "scored": 16, "units": 10, "bytes": 100, "seconds": 0.01}
+    return speed | {"how": how}
 
 
 def train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -114,6 +120,13 @@ def train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         "memory": {"undefined": "nothing was trained"},
         "deviations": [] if payload.get("micro", 1) == 1 else [f"each batch in {payload['micro']} pieces"],
     }
+
+
+def together(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """What each of the trials would give alone, one after the other."""
+    alone = {name: payload[name] for name in ("plan", "micro")}
+    keyed = zip(payload["keys"], payload["seeds"], strict=True)
+    return {"trials": {key: train({**alone, "key": key, "seed": seed}, folder) for key, seed in keyed}}
 
 
 def score(payload: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,3 +1,4 @@
+# ruff: noqa: N802 - the library names its functions so
 """Memory of GPUs by the driver's library, here one that answers as NVIDIA's does."""
 
 from __future__ import annotations
@@ -63,9 +64,7 @@ def test_memory_is_told_of_each_gpu_and_the_library_is_closed(driver: Driver) ->
     assert driver.open == 0
 
 
-@pytest.mark.parametrize(
-    ("visible", "totals"), [("1,0", [80_000, 24_000]), ("GPU-aa-bb", [48_000]), (" 1 ", [80_000])]
-)
+@pytest.mark.parametrize(("visible", "totals"), [("1,0", [80_000, 24_000]), ("GPU-aa-bb", [48_000]), (" 1 ", [80_000])])
 def test_gpus_are_numbered_as_cuda_numbers_those_that_are_visible(
     driver: Driver, monkeypatch: pytest.MonkeyPatch, visible: str, totals: list[int]
 ) -> None:

@@ -234,7 +234,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
         monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda gpu: 100)
         monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda gpu: 300)
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: 200)
-        monkeypatch.setattr(memory.nvml, "memory", lambda count: [{"total": 0, "free": 0}, {"free": next(left)}][:count])
+        monkeypatch.setattr(
+            memory.nvml, "memory", lambda count: [{"total": 0, "free": 0}, {"free": next(left)}][:count]
+        )
 
     return pretend
 

@@ -191,7 +191,8 @@ class RayExecutor(Pumped):
         """References of the weights that a job begins with, each stored in the cluster once."""
         import ray
 
-        digests = [job.payload.get(name) for name in ("parent", "weights")]
+        named = [job.payload.get("parent"), job.payload.get("weights"), *job.payload.get("parents", [])]
+        digests = list(dict.fromkeys(named))
         found = []
         for digest in dict.fromkeys(each for each in digests if isinstance(each, str)):
             if digest not in self._weights:

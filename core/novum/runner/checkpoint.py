@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from novum import disk
 from novum.errors import StudyError
@@ -30,7 +30,10 @@ from novum.runner.packing import pack, unpack, written
 if TYPE_CHECKING:
     import torch
 
+    from novum.runner.joint import Joint
     from novum.runner.train import Trainer
+
+    Resumable = TypeVar("Resumable", Trainer, Joint)
 
 TENSORS, STATE, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 EVERY = 60.0
@@ -151,7 +154,7 @@ class Shelf:
 
     # ------------------------------------------------------------------------------------------------------ reading
 
-    def resume(self, make: Callable[[], Trainer]) -> Trainer:
+    def resume(self, make: Callable[[], Resumable]) -> Resumable:
         """A trainer that goes on from the newest checkpoint of this identity that is whole and can be restored, or
         one at its beginning. Each checkpoint that is passed over is told.
 
@@ -163,7 +166,7 @@ class Shelf:
         trainer = make()
         for number, content in self._stored():
             try:
-                saved = self._unpacked(number, content, trainer.device)
+                saved: dict[str, Any] = self._unpacked(number, content, trainer.device)
                 trainer.restore(saved["state"])
                 resumed, told = [*saved["resumed"], trainer.used], list(saved["deviations"])
             except (MemoryError, torch.OutOfMemoryError):

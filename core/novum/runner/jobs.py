@@ -4,6 +4,7 @@ resolve     arms as written → plans, signatures, metrics
 observe     a plan → facts and scale
 preflight   a plan → proof that it trains, scores and saves; how long a unit takes, and how much memory
 train       a plan and a seed → weights, curve, scores on `dev`
+together    a plan and several seeds, trained as one → the same for each of them
 score       trained weights and a split → scores
 recheck     registered plans → what differs from them here and now
 """
@@ -88,7 +89,7 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
             told.insert(0, found)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    how = payload["settled"] or {"chain": [choose(each) for each in line]}
+    how = payload["settled"] or choose(line)
     return told[0] | {"above": told[1:], "how": how, "seconds": time.perf_counter() - began}
 
 
@@ -170,19 +171,24 @@ class Head(Source):
 # --------------------------------------------------------------------------------------------- training and scoring
 
 
-def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
-    from novum.trackers import open_tracker
-
-    plan = payload["plan"]
+def refuse_other_code(plan: dict[str, Any]) -> None:
+    """Raise StudyError where the plan was registered with other code than this."""
     other = changed(plan)
     if other:
         raise StudyError(
             f"this plan was registered with other code: {'; '.join(other)} differ now, and numbers of both must not "
             "be mixed. Go back to that installation, or register the claim anew with --new."
         )
+
+
+def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from novum.trackers import open_tracker
+
+    plan = payload["plan"]
+    refuse_other_code(plan)
     parts = Parts.of(plan["arm"])
     start = None if payload["parent"] is None else stored(parts, folder, payload["parent"])
-    shelf = Shelf(folder, payload["key"], _identity(payload), payload.get("checkpoint_every", EVERY))
+    shelf = Shelf(folder, payload["key"], identity(payload), payload.get("checkpoint_every", EVERY))
     micro = payload.get("micro", 1)
     peak = memory.measure(plan["device"])
     with open_tracker(payload["tracker"], folder, payload["key"]) as tracker:
@@ -210,16 +216,23 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     used = peak()  # before saving, which copies every tensor
     digest, size = artifacts.save(folder, trainer.scored, trained.preparation.dump())
     told = {"resumed": shelf.resumed, "deviations": shelf.deviations}
-    return _result(trained) | {"weights": digest, "bytes": size, "memory": used} | told
+    return trained_result(trained) | {"weights": digest, "bytes": size, "memory": used} | told
 
 
-def _identity(payload: dict[str, Any]) -> dict[str, Any]:
+def _together(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from novum.runner.together import train
+
+    return train(payload, folder)
+
+
+def identity(payload: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint must agree with: all that decides the numbers, and the points at which they are taken."""
-    named = {name: payload[name] for name in ("key", "seed", "parent", "points")}
+    names = ("key", "seed", "seeds", "parent", "parents", "points")
+    named = {name: payload[name] for name in names if name in payload}
     return named | {"plan": fingerprint(payload["plan"]), "micro": payload.get("micro", 1)}
 
 
-def _result(trained: Trained) -> dict[str, Any]:
+def trained_result(trained: Trained) -> dict[str, Any]:
     scores = trained.scores if trained.diverged is None else None
     return {
         "units": trained.units,
@@ -265,6 +278,7 @@ KINDS: Mapping[str, Callable[[dict[str, Any], Path], dict[str, Any]]] = {
     "observe": _observe,
     "preflight": _preflight,
     "train": _train,
+    "together": _together,
     "score": _score,
     "recheck": _recheck,
 }

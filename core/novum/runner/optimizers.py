@@ -50,3 +50,8 @@ def rmsprop(params: Params, learning_rate: float, weight_decay: float, momentum:
 
 def _fusible(params: Params) -> bool:
     return all(param.is_floating_point() and param.device.type in ("cpu", "cuda") for param in params)
+
+
+def elementwise(name: str) -> bool:
+    """Whether an optimiser's step for an element depends on that element alone, so that networks may be stacked."""
+    return name in ("adam", "adamw", "rmsprop", "sgd")

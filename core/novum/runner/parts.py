@@ -86,11 +86,12 @@ class Encoder:
     def _encode(self, inputs: Any, ids: Sequence[str]) -> Sequence[Any]:
         if not ids:
             return self._preparation.encode(inputs)
-        new = [at for at, unit in enumerate(ids) if unit not in self._kept]
-        if new:
+        kept = self._kept
+        if not kept.keys() >= set(ids):
+            new = [at for at, unit in enumerate(ids) if unit not in kept]
             fresh = self._preparation.encode([inputs[at] for at in new])
-            self._kept.update(zip((ids[at] for at in new), fresh, strict=True))
-        return [self._kept[unit] for unit in ids]
+            kept.update(zip((ids[at] for at in new), fresh, strict=True))
+        return [kept[unit] for unit in ids]
 
     def batch(self, batch: Batch) -> Batch:
         """The batch as a model takes it: inputs encoded, collated and placed; targets and extras as tensors."""

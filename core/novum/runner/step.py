@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 from novum import plugins
 from novum.errors import MismatchError
 from novum.runner import device as devices
+from novum.runner.clipping import clip
 from novum.runner.resume import fill, pieces, refill, tensors_of
 from novum.runner.schedules import with_warmup
+from novum.runner.tally import Tally
 
 if TYPE_CHECKING:
     import torch
@@ -30,57 +32,65 @@ class Steps:
 
         self._parts = parts
         self._net = net
-        self._kind = device_kind
-        self._precision = precision
+        self._autocast = devices.autocast(precision, device_kind)
         self._micro = micro
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
-        self._sums: dict[str, tuple[torch.Tensor | float, int]] = {}
+        self._rate, self._clip = parts.recipe.learning_rate, parts.recipe.clip
+        self.tally = Tally()
         self._average: torch.optim.swa_utils.AveragedModel | None = None
         if parts.recipe.averaging == "ema":
-            self._average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=_ema)
+            self._average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=self._ema)
 
     @property
     def scored(self) -> nn.Module:
         """The network that is scored and kept: the average where the recipe asks for one."""
         return self._net if self._average is None else self._average.module
 
-    def take(self, loss: Loss, share: float) -> torch.Tensor:
-        """Compute one loss, differentiate it for the parameters that it names, and step. Returns whether finite.
+    def take(self, loss: Loss, share: float, units: int) -> None:
+        """Compute one loss, differentiate it for the parameters that it names, and step. Waits for no device.
 
-        share: of the budget, at the middle of the batch that the loss is of.
+        share: of the budget, at the middle of the batch that the loss is of. units: used once that batch is done.
         """
-        import torch
-
         optimizer, params = self._optimizer(loss.prefix)
-        rate = self._parts.recipe.learning_rate * self._schedule(share)
+        rate = self._rate * self._schedule(share)
         for group in optimizer.param_groups:
             group["lr"] = rate
         value = self._differentiate(loss, params)
-        if self._parts.recipe.clip > 0:
-            torch.nn.utils.clip_grad_norm_(params, self._parts.recipe.clip)
+        if self._clip > 0:
+            clip(params, self._clip)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for param in params:  # as zero_grad does, without its record for a profiler
+            param.grad = None
         if self._average is not None:
             self._average.update_parameters(self._net)
-        total, times = self._sums.get(loss.name, (0.0, 0))
-        self._sums[loss.name] = (total + value, times + 1)
-        return value.isfinite()
+        self.tally.add(loss.name, value, units)
 
     def _differentiate(self, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
         """The value of a loss, with its gradients added to the parameters: at once, or piece by piece."""
         import torch
 
+        if self._micro == 1:
+            return self._gradients(loss, loss.arguments, 1.0, params)
         value = torch.zeros(())
         for share, arguments in pieces(loss.arguments, self._micro):
-            with torch.enable_grad():
-                with devices.autocast(self._precision, self._kind):
-                    piece = loss.function(self._net, *arguments)
-                if share < 1:
-                    piece = piece * share
-                torch.autograd.backward(piece, inputs=params)
-            value = piece.detach() if share == 1 else value.to(piece) + piece.detach()
+            piece = self._gradients(loss, arguments, share, params)
+            value = piece if share == 1 else value.to(piece) + piece
         return value
+
+    def _gradients(
+        self, loss: Loss, arguments: tuple[Any, ...], share: float, params: list[nn.Parameter]
+    ) -> torch.Tensor:
+        """The value of a loss over some of its batch, weighted by their share; adds its gradients."""
+        import torch
+
+        with torch.enable_grad():
+            with self._autocast:
+                value = loss.function(self._net, *arguments)
+            if share < 1:
+                value = value * share
+            torch.autograd.backward(value, inputs=params)
+        return value.detach()
 
     def _optimizer(self, prefix: str) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
         if prefix not in self._optimizers:
@@ -96,18 +106,24 @@ class Steps:
             self._optimizers[prefix] = (make_optimizer(self._parts, params), params)
         return self._optimizers[prefix]
 
+    def _ema(self, averaged: Any, current: Any, count: Any) -> None:
+        """Exponential moving average with decay min(0.999, (1 + n) / (10 + n)) after n updates."""
+        import torch
+
+        assert self._average is not None
+        done = float(self._average.n_averaged)  # `count` is the same on the device, and to read it is to wait for it
+        torch._foreach_lerp_(averaged, current, 1.0 - min(0.999, (1.0 + done) / (10.0 + done)))
+
     def means(self) -> dict[str, float]:
         """The mean of each loss since the last call, by name."""
-        means = {name: float(total) / times for name, (total, times) in self._sums.items()}
-        self._sums.clear()
-        return means
+        return self.tally.means()
 
     def state(self) -> dict[str, Any]:
         """All that the next steps depend on beside the network itself."""
         return {
             "average": None if self._average is None else tensors_of(self._average),
             "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
-            "sums": self._sums,
+            "sums": self.tally.sums,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -116,7 +132,7 @@ class Steps:
             fill(self._average, state["average"])
         for prefix, saved in state["optimizers"]:
             refill(self._optimizer(prefix)[0], saved)
-        self._sums = state["sums"]
+        self.tally.sums = state["sums"]
 
 
 def make_optimizer(parts: Parts, params: list[nn.Parameter]) -> Any:
@@ -129,11 +145,3 @@ def make_optimizer(parts: Parts, params: list[nn.Parameter]) -> Any:
     extra = {name: value for name, value in recipe.model_dump().items() if name in named - {"learning_rate"}}
     extra.pop("weight_decay", None)
     return make(params, recipe.learning_rate, recipe.weight_decay, **extra)
-
-
-def _ema(averaged: Any, current: Any, count: Any) -> None:
-    """Exponential moving average with decay min(0.999, (1 + n) / (10 + n)) after n updates."""
-    import torch
-
-    decay = min(0.999, (1.0 + float(count)) / (10.0 + float(count)))
-    torch._foreach_lerp_(averaged, current, 1.0 - decay)

@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from novum.data import Batch
     from novum.runner.checkpoint import Shelf
 
-CHECK_EVERY = 50
-"""Batches between looks at the finite-loss flag on a device whose every look would wait for it."""
-
 
 @dataclass(frozen=True)
 class Point:
@@ -106,7 +103,6 @@ class Trainer:
         self.curve: list[Point] = []
         self._spent = 0.0  # seconds of training before this process
         self._began = time.perf_counter()
-        self._count = 0
         self._states: dict[str, Any] = {}
         self._build(start)
 
@@ -157,33 +153,39 @@ class Trainer:
         """Go on from `used` to at least `until` units; returns the units used and why it diverged, if it did."""
         import torch
 
-        source, model, net = self.source, self.parts.model, self.net
-        act = Actor(model, net, self._encoders[Split.TRAIN])
+        source, model, net, steps = self.source, self.parts.model, self.net, self.steps
         encoder = self._encoders[Split.TRAIN]
-        patient = CHECK_EVERY if self.device.type == "cuda" else 1
-        finite = torch.ones((), dtype=torch.bool, device=self.device)
-        count, self._count = self._count, 0
+        act = Actor(model, net, encoder)
+        broken: int | None = None
         net.train()
         with only(Split.TRAIN), installed(self.seed.child("train"), self._states), torch.no_grad():
-            while used < until:
-                if source.acts:
-                    net.eval()
-                    raw = source.next(act)
-                    net.train()
-                else:
-                    raw = source.next(act)
-                batch = self._encoded(encoder, raw, used)
-                share = (used + raw.units / 2) / self.units  # a step belongs to the middle of the units it uses
-                for loss in model.losses(net, batch):
-                    finite &= self.steps.take(loss, min(share, 1.0))
-                used += raw.units
-                count += 1
-                if count % patient == 0 and not finite:
-                    break
-                if self.shelf is not None and self.shelf.due() and finite:
-                    self._save(self.shelf, used, count)
-            healthy = bool(finite) and all(bool(param.isfinite().all()) for param in net.parameters())
-        return used, None if healthy else f"a loss or weight was not finite after {used} of {self.units} units"
+            try:
+                while used < until and broken is None:
+                    if source.acts:
+                        net.eval()
+                        raw = source.next(act)
+                        net.train()
+                    else:
+                        raw = source.next(act)
+                    batch = self._encoded(encoder, raw, used)
+                    share = (used + raw.units / 2) / self.units  # a step belongs to the middle of the units it uses
+                    used += raw.units
+                    for loss in model.losses(net, batch):
+                        steps.take(loss, min(share, 1.0), used)
+                    shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
+                    if source.acts or shelf is not None or steps.tally.due():  # an environment waits for the net anyway
+                        broken = steps.tally.look()
+                    if shelf is not None and broken is None:
+                        self._save(shelf, used)
+            except Exception:  # weights that are not finite break much: the first cause is what counts
+                if steps.tally.look() is None:
+                    raise
+            broken = steps.tally.look()
+            whole = [param.isfinite().all() for param in net.parameters()]
+        if broken is None and (not whole or bool(torch.stack(whole).all())):  # one look for all of them
+            return used, None
+        used = used if broken is None else broken
+        return used, f"a loss or weight was not finite after {used} of {self.units} units"
 
     # ---------------------------------------------------------------------------------------------- checkpoints
 
@@ -195,28 +197,27 @@ class Trainer:
         self.steps.restore(state)
         self.source.load_state_dict(state["source"])
         self._states = of_machine(state["generators"])
-        self.used, self._count, self._spent = state["used"], state["count"], state["seconds"]
+        self.used, self._spent = state["used"], state["seconds"]
         self.curve = [
             Point(units, share, seconds, losses, numbers(metrics))
             for units, share, seconds, losses, metrics in state["curve"]
         ]
 
-    def _save(self, shelf: Shelf, used: int, count: int) -> None:
+    def _save(self, shelf: Shelf, used: int) -> None:
         """Write a checkpoint. Between batches only: what a half-run generator of losses holds cannot be saved."""
         devices.synchronize(self.device.type)
         spent, generators = time.perf_counter() - self._began, read()
-        shelf.save(lambda: self._state(used, count, spent, generators))
+        shelf.save(lambda: self._state(used, spent, generators))
         write(generators)
         self._began = time.perf_counter() - spent  # saving is not training time
 
-    def _state(self, used: int, count: int, spent: float, generators: dict[str, Any]) -> dict[str, Any] | None:
+    def _state(self, used: int, spent: float, generators: dict[str, Any]) -> dict[str, Any] | None:
         """All that the rest of the training depends on; None where the source promises no state."""
         source = self.source.state_dict()
         if source is None:
             return None
         return {
             "used": used,
-            "count": count,
             "seconds": spent,
             "curve": [
                 (each.units, each.share, each.seconds, dict(each.losses), plain(each.metrics)) for each in self.curve

@@ -1,0 +1,52 @@
+"""Which seeds of an arm are trained together: in blocks that end where a look comes, so that stopping early saves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from novum.experiment import mode
+
+SMALLEST = 4
+"""A block is not divided among processes into smaller ones: what all seeds of a step share would be paid too often."""
+
+
+def apart(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of an arm ({"plan", …}), with the plan's trials trained each on its own."""
+    plan = arm["plan"]
+    return {**arm, "plan": {**plan, "how": {**plan.get("how", {}), "mode": "separate"}}}
+
+
+def cost(arms: Mapping[str, Mapping[str, Any]], task: str) -> tuple[float, float] | None:
+    """What a unit of experience costs a block of a task's pairs, in seconds: a share for the block and one for each of
+    its seeds, both sides together. None where the sides are not both trained in joint mode.
+
+    arms: "TASK/SIDE" → {"plan", "together"}; the latter as `novum.runner.choose` measured it.
+    """
+    sides = [each for name, each in arms.items() if name.rpartition("/")[0] == task]
+    if any(mode(each["plan"]) != "joint" for each in sides):
+        return None
+    measured = [each["together"] for each in sides]
+    return tuple(math.fsum(each[part] for each in measured) for part in ("block", "seed"))  # type: ignore[return-value]
+
+
+def best(pairs: int, cost: tuple[float, float]) -> int:
+    """Pairs between two looks at which a claim that is decided half way costs least; the smallest of the best.
+
+    pairs: the declared maximum, at least 3. cost: as `cost` gives it.
+    """
+    half = math.ceil(pairs / 2)
+    first = range(3, pairs + 1)
+    return min(first, key=lambda step: (math.ceil(half / step) * (cost[0] + step * cost[1]), step))
+
+
+def divide(looks: Sequence[int], processes: int) -> list[list[int]]:
+    """The seeds between one look and the next, each stretch in as many even parts as there are processes for it."""
+    found: list[list[int]] = []
+    for start, end in itertools.pairwise((0, *looks)):
+        parts = max(1, min(processes, (end - start) // SMALLEST))
+        edges = [start + (end - start) * part // parts for part in range(parts + 1)]
+        found += [list(range(low, high)) for low, high in itertools.pairwise(edges)]
+    return found
