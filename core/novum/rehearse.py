@@ -1,8 +1,8 @@
 """The rehearsal: before a claim is registered, every arm takes a few steps in a worker.
 
-It shows that the arm trains, scores and saves, how fast it is, and how its arithmetic is done best on this machine. The
-answers to the last ("how" in a plan) decide numbers, so they are measured once, kept in the ledger, and frozen into the
-plan.
+It shows that the arm trains, scores and saves, how fast it is, how much memory its first steps need, and how its
+arithmetic is done best on this machine. The answers to the last ("how" in a plan) decide numbers, so they are measured
+once, kept in the ledger, and frozen into the plan.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     )
     resolved = {}
     for name, told in found.items():
-        answers = told.pop("how")
+        answers, above = told.pop("how"), told.pop("above", [])
         if settled[name] is None:
             lab.ledger.record_observation(how_key(plans[name]), answers)
         resolved[name] = {
@@ -45,7 +45,11 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
             "plan": answered(plans[name], (settled[name] or answers)["chain"]),
             "together": (settled[name] or answers)["together"],
         }
-        lab.ledger.record_observation(speed_key(plans[name]), told)
+        each: Mapping[str, Any] | None = plans[name]
+        for speed in [told, *above]:
+            assert each is not None
+            lab.ledger.record_observation(speed_key(each), speed)
+            each = each["start_from"]
     return replace(seen, resolved=_agreed(resolved))
 
 
