@@ -13,9 +13,9 @@ A plan is plain JSON::
     tasks        name → control, treatment: plans of arms (control null where `bar` is a number); metric; margin;
                  scale; resolution; signature; test: the registered sequential test, its looks and critical values;
                  secondary: the uncorrected test of a task that does not decide alone, or null; power; dev: its size
-                 and the arms scored on it before; budgets; trials_per_pair; trials_once; together: by side what training
-                 seeds together was measured to cost, or why they are trained apart; blocks: the seeds that are trained
-                 together, or null where each trial is trained on its own
+                 and the arms scored on it before; budgets; trials_per_pair; trials_once; together: by side what
+                 training seeds together was measured to cost, or why they are trained apart; blocks: the seeds that are
+                 trained together, or null where each trial is trained on its own
     average      {"test", "power"} where the scope is the average over tasks, else null
     fixed        critical values of the fixed-n test on new data at each look, by the levels of the experiment
 """

@@ -142,7 +142,7 @@ def test_arms_that_start_from_others_are_trained_together_with_their_starts(tmp_
         verdict = study.run(both)
 
     assert verdict.outcome == "supported"
-    rows = trained(study.folder)
+    rows = [row for row in trained(study.folder) if row["plan"]["seed"]["index"] < 4]
     assert {row["plan"]["side"]: row["plan"]["seed"]["indices"] for row in rows} == {
         "control": [0, 1, 2, 3], "treatment": [0, 1, 2, 3], "treatment's start": [0, 1, 2, 3],
     }  # fmt: skip
