@@ -35,7 +35,11 @@ that is trained alone), or ("separate", {"undefined": why})."""
 
 def mode(plan: Mapping[str, Any]) -> Mode:
     """The way in which the seeds of a plan are trained. Raises what the arm raises that cannot train."""
-    parts = Parts.of(plan["arm"])
+    return mode_of(Parts.of(plan["arm"]), plan)
+
+
+def mode_of(parts: Parts, plan: Mapping[str, Any]) -> Mode:
+    """The same for parts at hand; of the plan it reads "units", "device" and "precision"."""
     why = refusal(parts.recipe)
     told: dict[str, Any] = {"undefined": why} if why is not None else probe(plan, parts)
     if "undefined" in told:
