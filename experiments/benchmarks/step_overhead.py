@@ -8,8 +8,9 @@ with one recipe: AdamW (fused), gradients clipped to a norm of 1, a cosine over 
 thread. How far its weights end from those of the bare loop is shown, so that nobody was spared a part of the work.
 
 The bare loop, "raw", indexes tensors in memory with rows that were drawn beforehand, sets the rate by hand, adds up the
-loss, and asks whether the sum is finite every 50 steps; it never waits for a loss. Frameworks are used as their
-documentation says, with what logs, saves or draws a progress bar switched off.
+loss, and asks whether the sum is finite every 50 steps; it never waits for a loss. "raw, tuned by hand" also clips
+without asking which gradients belong together, and drops them without torch's zero_grad, as Novum does. Frameworks are
+used as their documentation says, with what logs, saves or draws a progress bar switched off.
 
 Each way has a process of its own, for some imports slow down every step of a process. They take turns in every round,
 each round begins with another one, and what is shown are medians over the rounds:

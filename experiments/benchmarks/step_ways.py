@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,13 +104,13 @@ class Mlp(Model):
         return Prediction(net(inputs).argmax(-1))
 
 
-def trainer(steps: int) -> Any:
-    """Novum's, for so many steps."""
+def trainer(steps: int, shelf: Any = None) -> Any:
+    """Novum's, for so many steps. shelf: where its checkpoints go, as in every trial; None writes none."""
     from novum.runner.parts import Parts
     from novum.runner.train import Trainer
 
     parts = Parts.of(arm(task(Rows), model(Mlp), budget=f"{steps * BATCH} samples").to_json())
-    return Trainer(parts, Seed(0), units=steps * BATCH, device_kind="cpu", precision="fp32")
+    return Trainer(parts, Seed(0), units=steps * BATCH, device_kind="cpu", precision="fp32", shelf=shelf)
 
 
 # ------------------------------------------------------------------------------------------------------------ the ways
@@ -176,8 +177,10 @@ def _nobody(inputs: Any, ids: Any = (), explore: bool = False) -> Prediction:
 Took = tuple[float, float, nn.Module]
 
 
-def raw(job: Job) -> Took:
-    """A bare loop over tensors in memory."""
+def raw(job: Job, tuned: bool = False) -> Took:
+    """A bare loop over tensors in memory. tuned: with Novum's way of clipping, and gradients dropped by hand."""
+    from novum.runner.clipping import clip
+
     net, optimizer = job.start()
     params, clock, steps = list(net.parameters()), Clock(len(job.rows)), len(job.rows)
     inputs, targets = map(torch.from_numpy, data())
@@ -187,14 +190,26 @@ def raw(job: Job) -> Took:
             group["lr"] = RATE * factor((step + 0.5) / steps)
         loss = cross_entropy(net(inputs[rows]), targets[rows])
         loss.backward()
-        nn.utils.clip_grad_norm_(params, CLIP)
+        if tuned:
+            clip(params, CLIP)
+        else:
+            nn.utils.clip_grad_norm_(params, CLIP)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        if tuned:
+            for param in params:
+                param.grad = None
+        else:
+            optimizer.zero_grad(set_to_none=True)
         total += loss.detach()
         if step % LOOK == 0 and not total.isfinite():
             break
         clock.step()
     return *clock.end(), net
+
+
+def raw_tuned(job: Job) -> Took:
+    """The same, as lean as Novum's runner."""
+    return raw(job, tuned=True)
 
 
 def raw_loader(job: Job) -> Took:
@@ -347,11 +362,14 @@ def lightning_trainer(job: Job) -> Took:
 
 def novum(job: Job) -> Took:
     """Novum's runner, with everything that a trial does between two points of its curve."""
-    made, clock = trainer(len(job.rows)), Clock(len(job.rows))
-    used, diverged = made.stretch(0, SKIPPED * BATCH)
-    clock.begin()
-    _, diverged = made.stretch(used, made.units)
-    took = clock.end()
+    from novum.runner.checkpoint import Shelf
+
+    with tempfile.TemporaryDirectory() as folder:
+        made, clock = trainer(len(job.rows), Shelf(Path(folder), "step", {})), Clock(len(job.rows))
+        used, diverged = made.stretch(0, SKIPPED * BATCH)
+        clock.begin()
+        _, diverged = made.stretch(used, made.units)
+        took = clock.end()
     assert diverged is None, diverged
     return *took, made.net
 
@@ -359,6 +377,7 @@ def novum(job: Job) -> Took:
 WAYS: dict[str, tuple[str, Callable[[Job], Took], tuple[str, ...]]] = {
     # name       shown as                       how                needs
     "raw": ("raw, in memory", raw, ()),
+    "tuned": ("raw, tuned by hand", raw_tuned, ()),
     "novum": ("Novum", novum, ()),
     "loader": ("raw, DataLoader", raw_loader, ()),
     "accelerate": ("Accelerate", accelerate, ("accelerate",)),
