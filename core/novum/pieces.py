@@ -59,7 +59,7 @@ class Piece:
             "plan": trial.plan,
             "seed": {name: trial.seed[name] for name in ("root", "block", "index")},
             "local": local_code(trial.plan["arm"]),
-            "resources": resources(trial.plan["arm"]["recipe"]),
+            "resources": resources(trial.plan["arm"]["recipe"], alone=self.split is not None),
         }
         if self.split is None:
             parent = None if trial.parent is None else weights(lab, trial.parent)
@@ -70,12 +70,18 @@ class Piece:
         return Job(self.key, kind, payload, timeout=time_limit(lab, trial.plan, points), about=self.row())
 
 
-def resources(recipe: Mapping[str, Any]) -> dict[str, float]:
-    """What a cluster reserves for one trial of a recipe: {"cpus", "gpus", "memory" in bytes}, without what it leaves
-    open.
+def resources(recipe: Mapping[str, Any], *, alone: bool = False) -> dict[str, float]:
+    """What an executor reserves for one trial of a recipe: {"cpus", "gpus", "memory" in bytes, "devices"}, without
+    what it leaves open. "devices" stands there where the trial uses several; alone: where this job of it does not.
     """
     memory = recipe.get("memory_gb")
-    asked = {"cpus": recipe.get("cpus", 1), "gpus": recipe.get("gpus"), "memory": memory and memory * 1e9}
+    devices = 1 if alone else recipe.get("devices", 1)
+    asked = {
+        "cpus": max(recipe.get("cpus", 1), devices),
+        "gpus": recipe.get("gpus"),
+        "memory": memory and memory * 1e9,
+        "devices": devices if devices > 1 else None,
+    }
     return {name: amount for name, amount in asked.items() if amount is not None}
 
 

@@ -46,6 +46,9 @@ class Recipe(Config):
     """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
+    devices: Annotated[int, Field(ge=1)] = 1
+    """How many devices (GPUs, or cores where there is none) train one trial together. Each computes its share of every
+    batch and all step alike: the numbers are those of one device, up to rounding and what dropout draws."""
     time_limit: Annotated[float | None, Field(gt=0)] = None
     """Seconds of wall time after which a trial ends as an outcome: it counts as the metric's worst value. Without one,
     a trial that hangs is stopped all the same, and tried again: it is no data."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from novum.arm import fingerprint
 from novum.experiment import SIDES, Experiment
 from novum.lab import local_code
-from novum.pieces import POINTS, speed_key
+from novum.pieces import POINTS, resources, speed_key
 
 if TYPE_CHECKING:
     from novum.lab import Lab
@@ -29,10 +29,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     """
     plans = {name: each["plan"] for name, each in seen.resolved.items()}
     settled = {name: lab.ledger.observation(how_key(plan)) for name, plan in plans.items()}
-    found = lab.all(
-        (name, "preflight", {"plan": plan, "settled": settled[name], "local": local_code(plan["arm"])})
-        for name, plan in plans.items()
-    )
+    found = lab.all((name, "preflight", _rehearsal(plan, settled[name])) for name, plan in plans.items())
     resolved = {}
     for name, told in found.items():
         answers = told.pop("how")
@@ -42,6 +39,11 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
         lab.ledger.record_observation(speed_key(plan), told)
         resolved[name] = {**seen.resolved[name], "plan": plan}
     return replace(seen, resolved=resolved)
+
+
+def _rehearsal(plan: Mapping[str, Any], settled: Any) -> dict[str, Any]:
+    arm = plan["arm"]
+    return {"plan": plan, "settled": settled, "local": local_code(arm), "resources": resources(arm["recipe"])}
 
 
 def how_key(plan: Mapping[str, Any]) -> str:
@@ -68,8 +70,9 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
         scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
         chain, depth = arm, 0
         while chain is not None:
+            devices = chain["arm"]["recipe"].get("devices", 1)  # each of which could train another trial
             seconds += len(plan.record["seeds"]["indices"]) * (
-                chain["units"] * speed["seconds_per_unit"] + POINTS * scoring
+                devices * chain["units"] * speed["seconds_per_unit"] + POINTS * scoring
             )
             chain, depth = chain["start_from"], depth + 1
         total += depth * len(plan.record["seeds"]["indices"])

@@ -174,8 +174,10 @@ class RayExecutor(Pumped):
 
     def _wants(self, job: Job, cluster: Cluster) -> dict[str, float]:
         """In Ray's names."""
-        own = checked(job.payload.get("resources") or {}, f"resources of job {job.id}")
-        gpus = 1.0 if cluster.totals().get("GPU") else 0.0
+        asked = dict(job.payload.get("resources") or {})
+        devices = float(asked.pop("devices", 1))
+        own = checked(asked, f"resources of job {job.id}")
+        gpus = devices if cluster.totals().get("GPU") else 0.0
         return {"CPU": 1.0, "GPU": gpus} | {RESOURCES[name]: each for name, each in (self._resources | own).items()}
 
     def _inputs(self, job: Job) -> list[Any]:

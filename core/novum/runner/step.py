@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novum import plugins
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from novum.data import Loss
     from novum.runner.parts import Parts
+    from novum.runner.ranks import Ranks
 
 
 class Steps:
@@ -23,9 +25,20 @@ class Steps:
 
     micro divides the batch of every loss into that many pieces, computed one after the other: a step needs less
     memory, and follows the same gradient up to rounding where no layer looks at the batch as a whole.
+
+    ranks: the processes among which the batch of every loss is divided first, see `novum.runner.ranks`.
     """
 
-    def __init__(self, parts: Parts, net: nn.Module, *, device_kind: str, precision: str, micro: int = 1) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        net: nn.Module,
+        *,
+        device_kind: str,
+        precision: str,
+        micro: int = 1,
+        ranks: Ranks | None = None,
+    ) -> None:
         import torch
 
         self._parts = parts
@@ -33,6 +46,7 @@ class Steps:
         self._kind = device_kind
         self._precision = precision
         self._micro = micro
+        self._ranks = ranks
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._sums: dict[str, tuple[torch.Tensor | float, int]] = {}
@@ -56,7 +70,7 @@ class Steps:
         rate = self._parts.recipe.learning_rate * self._schedule(share)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        value = self._differentiate(loss, params)
+        value = self._differentiate(loss, params) if self._ranks is None else self._divided(self._ranks, loss, params)
         if self._parts.recipe.clip > 0:
             torch.nn.utils.clip_grad_norm_(params, self._parts.recipe.clip)
         optimizer.step()
@@ -67,12 +81,24 @@ class Steps:
         self._sums[loss.name] = (total + value, times + 1)
         return value.isfinite()
 
-    def _differentiate(self, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
-        """The value of a loss, with its gradients added to the parameters: at once, or piece by piece."""
+    def _divided(self, ranks: Ranks, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
+        """The same as `_differentiate` with all ranks at it, each at its share of the batch."""
+        import torch
+
+        share, arguments = ranks.share(loss.arguments)
+        value = torch.zeros(())
+        with ranks.own():
+            if share > 0:
+                value = self._differentiate(replace(loss, arguments=arguments), params, share)
+        return ranks.sum(params, value)
+
+    def _differentiate(self, loss: Loss, params: list[nn.Parameter], weight: float = 1.0) -> torch.Tensor:
+        """The value of a loss times `weight`, with its gradients added to the parameters, at once or piece by piece."""
         import torch
 
         value = torch.zeros(())
-        for share, arguments in pieces(loss.arguments, self._micro):
+        for part, arguments in pieces(loss.arguments, self._micro):
+            share = part * weight
             with torch.enable_grad():
                 with devices.autocast(self._precision, self._kind):
                     piece = loss.function(self._net, *arguments)
@@ -108,6 +134,7 @@ class Steps:
             "average": None if self._average is None else tensors_of(self._average),
             "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
             "sums": self._sums,
+            "ranks": None if self._ranks is None else self._ranks.streams,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -117,6 +144,8 @@ class Steps:
         for prefix, saved in state["optimizers"]:
             refill(self._optimizer(prefix)[0], saved)
         self._sums = state["sums"]
+        if self._ranks is not None:
+            self._ranks.restore(state["ranks"])
 
 
 def make_optimizer(parts: Parts, params: list[nn.Parameter]) -> Any:
