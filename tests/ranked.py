@@ -57,7 +57,7 @@ class Net(novum.Model):
         """Whether it has batch norm."""
         blind: bool = False
         """See nothing of the inputs."""
-        mode: Literal["", "two", "drift", "memory", "raise"] = ""
+        mode: Literal["", "two", "drift", "memory", "raise", "nan"] = ""
         """How to misbehave: in rank 1 alone, but for `two` losses."""
         file: str = ""
         """Where ranks note their process ids, and, with `kills`, that they were killed."""
@@ -114,7 +114,8 @@ class Net(novum.Model):
                 raise torch.OutOfMemoryError("CUDA out of memory.")
             if self.config.mode == "raise":
                 raise ValueError("this model is broken")
-        return cross_entropy(net(x), y)
+        bad = self.config.mode == "nan" and _rank() == 1 and self.batches > 2
+        return cross_entropy(net(x), y) * (float("nan") if bad else 1.0)
 
     def act(self, net: Any, inputs: Any, explore: bool) -> Prediction:
         shares = net(0 * inputs if self.config.blind else inputs).softmax(-1)

@@ -282,8 +282,8 @@ def test_a_rank_that_is_killed_loses_the_trial_which_says_by_what(net: Any, tmp_
 
 
 def test_a_loss_that_is_not_finite_in_one_share_ends_the_trial_everywhere_as_an_outcome(
-    arm: Any, tmp_path: Path
+    net: Any, tmp_path: Path
 ) -> None:
-    value = jobs.perform("train", payload(arm(model={"mode": "nan"}, devices=2)), tmp_path)
+    value = jobs.perform("train", payload(net({"mode": "nan"})), tmp_path)
 
-    assert "not finite after 30 of 80 units" in value["diverged"]
+    assert "not finite after 21 of 120 units" in value["diverged"]
