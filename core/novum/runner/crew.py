@@ -62,7 +62,9 @@ def crew(
     except (RankLost, dist.DistError) as error:
         raise found.why(error) from error
     except RuntimeError as error:  # a layer of the network may have been talking to the others
-        raise (found.why(error) if found.killed else error) from None
+        if found.killed:
+            raise found.why(error) from error
+        raise
     finally:
         found.close(well=well)
 
