@@ -17,7 +17,7 @@ from novum.arm import fingerprint
 from novum.blocks import apart
 from novum.experiment import SIDES, Experiment, lineage, mode
 from novum.lab import local_code
-from novum.pieces import POINTS, speed_key
+from novum.pieces import POINTS, resources, speed_key
 
 if TYPE_CHECKING:
     from novum.lab import Lab
@@ -31,10 +31,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     """
     plans = {name: each["plan"] for name, each in seen.resolved.items()}
     settled = {name: lab.ledger.observation(how_key(plan)) for name, plan in plans.items()}
-    found = lab.all(
-        (name, "preflight", {"plan": plan, "settled": settled[name], "local": local_code(plan["arm"])})
-        for name, plan in plans.items()
-    )
+    found = lab.all((name, "preflight", _rehearsal(plan, settled[name])) for name, plan in plans.items())
     resolved = {}
     for name, told in found.items():
         answers, above = told.pop("how"), told.pop("above", [])
@@ -59,6 +56,11 @@ def _agreed(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any
     for name, each in arms.items():
         modes.setdefault(name.rpartition("/")[0], set()).add(mode(each["plan"]))
     return {name: each if len(modes[name.rpartition("/")[0]]) == 1 else apart(each) for name, each in arms.items()}
+
+
+def _rehearsal(plan: Mapping[str, Any], settled: Any) -> dict[str, Any]:
+    arm = plan["arm"]
+    return {"plan": plan, "settled": settled, "local": local_code(arm), "resources": resources(arm["recipe"])}
 
 
 def how_key(plan: Mapping[str, Any]) -> str:
@@ -88,7 +90,8 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
         unit = blocks.seconds(plan.tasks[task], side) or speed["seconds_per_unit"]
         for each, single in lineage(arm):
             times = 1 if single else seeds
-            seconds += times * (each["units"] * unit + POINTS * scoring)
+            devices = each["arm"]["recipe"].get("devices", 1)  # each of which could train another trial
+            seconds += times * (devices * each["units"] * unit + POINTS * scoring)
             total += times
     about = lab.executor.describe()
     if plan.record["open"]:

@@ -188,8 +188,7 @@ def main() -> None:
     from novum.runner import suits
 
     about = {
-        "python": platform.python_version(), "torch": torch.__version__, "machine": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(), "load": os.getloadavg()[0], "seeds": options.seeds, "steps": options.steps,
+        "python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "seeds": options.seeds, "steps": options.steps,
     }  # fmt: skip
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     torch.set_num_threads(1)
@@ -203,9 +202,9 @@ def main() -> None:
         first, plan = rows["apart"], rows["apart, 2 processes"]
         for way, row in rows.items():
             print(
-                f"  {way:24} {row['cpu']:7.3f} ms CPU, {row['wall']:7.3f} ms wall per seed and step; "
-                f"CPU {first['cpu'] / row['cpu']:5.2f} x, wall {first['wall'] / row['wall']:5.2f} x one after the other, "
-                f"{plan['wall'] / row['wall']:5.2f} x two processes"
+                f"  {way:24} {row['cpu']:7.3f} ms CPU, {row['wall']:7.3f} ms wall per seed and step; CPU "
+                f"{first['cpu'] / row['cpu']:5.2f} x, wall {first['wall'] / row['wall']:5.2f} x one after the "
+                f"other, {plan['wall'] / row['wall']:5.2f} x two processes"
             )
     if options.json:
         options.json.write_text(json.dumps({"about": about, "cases": told}, indent=2))

@@ -65,6 +65,8 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.session",
         "novum.archive",
         "novum.repair",
+        "novum.runner.crew",  # a private folder
+        "novum.runner.ranks",  # how many cores there are
     ),
 }
 NEVER: Mapping[str, tuple[str, ...]] = {
