@@ -44,8 +44,15 @@ class Recipe(Config):
     """Largest norm of the gradient of one loss; 0 clips nothing."""
     averaging: Literal["none", "ema"] = "none"
     """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32. A device that lacks what was
+    asked for refuses it (`novum doctor` says what it has); scores are always computed in fp32."""
+    layout: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Order in memory of images and of what convolves them; `auto` is channels-last where a probe finds it at least a
+    twentieth faster, else contiguous."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """Whether losses are compiled (`torch.compile`): `auto` where a probe finds that a trial gains twice what compiling
+    takes, `off` never, `on` always."""
     time_limit: Annotated[float | None, Field(gt=0)] = None
     """Seconds of wall time after which a trial ends as an outcome: it counts as the metric's worst value. Without one,
     a trial that hangs is stopped all the same, and tried again: it is no data."""

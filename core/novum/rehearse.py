@@ -8,7 +8,7 @@ plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from novum.lab import Lab
     from novum.loop import Seen
 
+UNPROBED = frozenset(
+    {
+        *("learning_rate", "schedule", "warmup", "weight_decay", "momentum"),
+        *("time_limit", "cpus", "gpus", "memory_gb"),
+    }
+)
+"""Values of a recipe that change nothing about how fast a step is, and so about how it is computed best."""
+
 
 def rehearse(lab: Lab, seen: Seen) -> Seen:
     """Rehearse every arm, and return what was seen with the answers put into the plans.
@@ -28,28 +36,57 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     Raises what an arm raises that cannot train; then nothing has been registered.
     """
     plans = {name: each["plan"] for name, each in seen.resolved.items()}
-    settled = {name: lab.ledger.observation(how_key(plan)) for name, plan in plans.items()}
-    found = lab.all(
-        (name, "preflight", {"plan": plan, "settled": settled[name], "local": local_code(plan["arm"])})
-        for name, plan in plans.items()
-    )
+    keys = {name: [how_key(each) for each in _line(plan)] for name, plan in plans.items()}
+    known = {key: lab.ledger.observation(key) for each in keys.values() for key in each}
+    asking = {key for key, answers in known.items() if answers is None}
+    jobs = []
+    for name, plan in plans.items():
+        asked = [key in asking for key in keys[name]]
+        asking -= set(keys[name])  # two arms that share a probe share its answer, not its noise
+        jobs.append((name, "preflight", {"plan": plan, "asked": asked, "local": local_code(plan["arm"])}))
+    found = lab.all(jobs)
+    for name, told in found.items():
+        for key, answers in zip(keys[name], told.pop("how"), strict=True):
+            if answers is not None:
+                lab.ledger.record_observation(key, answers)
+                known[key] = answers
     resolved = {}
     for name, told in found.items():
-        answers = told.pop("how")
-        if settled[name] is None:
-            lab.ledger.record_observation(how_key(plans[name]), answers)
-        plan = answered(plans[name], answers["chain"])
+        plan = answered(plans[name], [(known[key] or {})["answers"] for key in keys[name]])
         lab.ledger.record_observation(speed_key(plan), told)
         resolved[name] = {**seen.resolved[name], "plan": plan}
     return replace(seen, resolved=resolved)
 
 
 def how_key(plan: Mapping[str, Any]) -> str:
-    """Where the ledger keeps how an arm is best computed: a probe is asked once, or no trial could be shared."""
-    return f"how/{fingerprint(plan)}"
+    """Where the ledger keeps how an arm is best computed: a probe is asked once, or no trial could be shared.
+
+    Arms share it that differ only in what no probe looks at, so that both arms of a claim about, say, schedules are
+    computed in the same way.
+    """
+    return f"how/{fingerprint(_probed(plan))}"
 
 
-def answered(plan: Mapping[str, Any], chain: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _probed(plan: Mapping[str, Any]) -> dict[str, Any]:
+    above = plan["start_from"]
+    recipe = {name: each for name, each in plan["arm"]["recipe"].items() if name not in UNPROBED}
+    return {
+        **plan,
+        "arm": {"task": plan["arm"]["task"], "model": plan["arm"]["model"], "recipe": recipe},
+        "code": {name: each for name, each in plan["code"].items() if name not in ("evaluator", "schedule")},
+        "start_from": None if above is None else _probed(above),
+    }
+
+
+def _line(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A plan, what it starts from, and so on."""
+    each: Mapping[str, Any] | None = plan
+    while each is not None:
+        yield each
+        each = each["start_from"]
+
+
+def answered(plan: Mapping[str, Any], chain: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A plan with `how` replaced by the answers for it and for what it starts from, in that order."""
     above = plan["start_from"]
     start = None if above is None else answered(above, chain[1:])

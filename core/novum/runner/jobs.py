@@ -2,7 +2,7 @@
 
 resolve     arms as written → plans, signatures, metrics
 observe     a plan → facts and scale
-preflight   a plan → proof that it trains, scores and saves, and how long a unit takes
+preflight   a plan → proof that it trains, scores and saves, how long a unit takes, and how it is computed best
 train       a plan and a seed → weights, curve, scores on `dev`
 score       trained weights and a split → scores
 recheck     registered plans → what differs from them here and now
@@ -81,14 +81,18 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         line = [plan]
         while line[-1]["start_from"] is not None:
             line.append(line[-1]["start_from"])
-        speed: dict[str, Any] = {}
+        told: list[dict[str, Any]] = []
         start = None
         for each in reversed(line):
             speed, start = _rehearse(each, start, scratch)
+            told.insert(0, speed)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    how = payload["settled"] or {"chain": [choose(each) for each in line]}
-    return speed | {"how": how, "seconds": time.perf_counter() - began}
+    how = [
+        dataclasses.asdict(choose(each, speed)) if asked else None
+        for each, speed, asked in zip(line, told, payload["asked"], strict=True)
+    ]
+    return told[0] | {"how": how, "seconds": time.perf_counter() - began}
 
 
 def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str, Any], Any]:
@@ -99,6 +103,7 @@ def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str,
         units=plan["units"],
         device_kind=plan["device"],
         precision=plan["precision"],
+        how=plan["how"],
         start=start,
     )
     used, why = trainer.stretch(0, 1)
@@ -111,11 +116,16 @@ def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str,
             f"preflight: {plan['arm']['model']['plugin']!r} on {plan['arm']['task']['plugin']!r}: {why}; "
             "lower recipe.learning_rate or look at the data."
         )
+    if trainer.deviations:
+        raise StudyError(
+            f"preflight: {plan['arm']['model']['plugin']!r} with recipe.compile = 'on': {trainer.deviations[0]}; say "
+            "'auto' or 'off'."
+        )
     per_unit = (time.perf_counter() - before) / max(used - first, 1)
     before = time.perf_counter()
     with only(Split.TRAIN), installed(Seed(0, ("preflight", "score"))):
         head = Head(parts.task.source(Split.TRAIN, Seed(0, ("preflight",)), parts.recipe), 16)
-        encoder = Encoder(trainer.preparation, trainer.device)
+        encoder = Encoder(trainer.preparation, trainer.device, plan["how"]["layout"])
         trainer.net.eval()
         from novum.runner.parts import Actor
 
@@ -131,9 +141,16 @@ def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str,
             "scored": max((len(column) for column in rows.values()), default=0),
             "units": plan["units"],
             "bytes": size,
+            "convolves": _convolves(trainer.net),
         },
         (weights, preparation),
     )
+
+
+def _convolves(net: Any) -> bool:
+    from torch.nn import Conv2d
+
+    return any(isinstance(module, Conv2d) for module in net.modules())
 
 
 class Head(Source):
@@ -190,6 +207,7 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
                 units=plan["units"],
                 device_kind=plan["device"],
                 precision=plan["precision"],
+                how=plan["how"],
                 points=payload["points"],
                 start=start,
                 watch=lambda point: tracker.point(dump_point(point)),
@@ -232,8 +250,9 @@ def _score(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     parts = Parts.of(plan["arm"])
     weights, preparation = stored(parts, folder, payload["weights"])
-    net = restore(parts, preparation, weights).to(device.device(plan["device"]))
-    encoder = Encoder(preparation, device.device(plan["device"]))
+    where, layout = device.device(plan["device"]), plan["how"]["layout"]
+    net = device.arrange(restore(parts, preparation, weights).to(where), layout)
+    encoder = Encoder(preparation, where, layout)
     split = Split(payload["split"])
     scores = score(parts, net, encoder, split, trial_seed(**payload["seed"]))
     return {"seconds": time.perf_counter() - began, "scores": {str(split): dump_scores(scores)}}

@@ -11,10 +11,13 @@ from novum.runner.resume import fill, pieces, refill, tensors_of
 from novum.runner.schedules import with_warmup
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
     from novum.data import Loss
+    from novum.runner.compiling import Compiler
     from novum.runner.parts import Parts
 
 
@@ -23,9 +26,20 @@ class Steps:
 
     micro divides the batch of every loss into that many pieces, computed one after the other: a step needs less
     memory, and follows the same gradient up to rounding where no layer looks at the batch as a whole.
+
+    compiler: compiles the functions of losses; None leaves them as they are.
     """
 
-    def __init__(self, parts: Parts, net: nn.Module, *, device_kind: str, precision: str, micro: int = 1) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        net: nn.Module,
+        *,
+        device_kind: str,
+        precision: str,
+        micro: int = 1,
+        compiler: Compiler | None = None,
+    ) -> None:
         import torch
 
         self._parts = parts
@@ -33,6 +47,7 @@ class Steps:
         self._kind = device_kind
         self._precision = precision
         self._micro = micro
+        self._compiler = compiler
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._sums: dict[str, tuple[torch.Tensor | float, int]] = {}
@@ -73,14 +88,35 @@ class Steps:
 
         value = torch.zeros(())
         for share, arguments in pieces(loss.arguments, self._micro):
-            with torch.enable_grad():
-                with devices.autocast(self._precision, self._kind):
-                    piece = loss.function(self._net, *arguments)
-                if share < 1:
-                    piece = piece * share
-                torch.autograd.backward(piece, inputs=params)
-            value = piece.detach() if share == 1 else value.to(piece) + piece.detach()
+            function = loss.function
+            if self._compiler is not None:
+                function = self._compiler.of(function, arguments)
+            try:
+                piece = self._piece(function, arguments, share, params)
+            except Exception as error:
+                if function is loss.function or self._compiler is None or not self._compiler.fails(error):
+                    raise
+                piece = self._piece(loss.function, arguments, share, params)
+            value = piece if share == 1 else value.to(piece) + piece
         return value
+
+    def _piece(
+        self,
+        function: Callable[..., torch.Tensor],
+        arguments: tuple[Any, ...],
+        share: float,
+        params: list[nn.Parameter],
+    ) -> torch.Tensor:
+        """The value of a loss over a share of its batch, times the share, with its gradients added."""
+        import torch
+
+        with torch.enable_grad():
+            with devices.autocast(self._precision, self._kind):
+                piece = function(self._net, *arguments)
+            if share < 1:
+                piece = piece * share
+            torch.autograd.backward(piece, inputs=params)
+        return piece.detach()
 
     def _optimizer(self, prefix: str) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
         if prefix not in self._optimizers:

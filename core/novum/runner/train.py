@@ -12,7 +12,9 @@ from novum.data import Number, Scores
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
+from novum.runner.compiling import Compiler
 from novum.runner.parts import Actor, Encoder, Parts
+from novum.runner.resolve import PLAIN
 from novum.runner.resume import (
     content,
     fill,
@@ -68,6 +70,8 @@ class Trainer:
     `watch` hears every curve point. `points` is how many there are, evenly over the budget; at each the network
     is scored on `dev`, which changes no number of the training (the generators are put back).
 
+    `how`: that of the plan; here its layout and whether losses are compiled.
+
     `micro`: pieces into which the batch of every loss is divided, see `Steps`.
 
     `shelf` takes a checkpoint between batches whenever one is due, which changes no number either; `restore` goes
@@ -86,6 +90,7 @@ class Trainer:
         points: int = 1,
         start: tuple[Weights, Preparation] | None = None,
         watch: Callable[[Point], None] = lambda point: None,
+        how: Mapping[str, str] = PLAIN,
         micro: int = 1,
         shelf: Shelf | None = None,
     ) -> None:
@@ -100,10 +105,12 @@ class Trainer:
         self.precision = precision
         self.points = max(1, points)
         self.watch = watch
+        self.how = how
         self.micro = micro
         self.shelf = shelf
         self.used = 0
         self.curve: list[Point] = []
+        self.deviations: list[str] = []
         self._spent = 0.0  # seconds of training before this process
         self._began = time.perf_counter()
         self._count = 0
@@ -129,9 +136,28 @@ class Trainer:
             if not weights.loaded:
                 weights.copy_into(net)
             self.start = {"loaded": len(weights.loaded), "fresh": list(weights.skipped)}
-        self.net = net.to(self.device)
-        self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
-        self.steps = Steps(parts, self.net, device_kind=self.device.type, precision=self.precision, micro=self.micro)
+        layout = self.how["layout"]
+        self.net = devices.arrange(net.to(self.device), layout)
+        self._encoders = {split: Encoder(self.preparation, self.device, layout) for split in Split}
+        way = self.how["compile"]
+        if way == "reduce-overhead" and self.micro > 1:
+            way = "default"  # a graph's gradients would not outlive its next replay
+        compiler = None if way == "none" else Compiler(way, self._deviate)
+        self.steps = Steps(
+            parts,
+            self.net,
+            device_kind=self.device.type,
+            precision=self.precision,
+            micro=self.micro,
+            compiler=compiler,
+        )
+
+    def _deviate(self, sentence: str) -> None:
+        """Compiling failed: from here the trial is computed in another way, which a resumed one could not repeat."""
+        self.deviations.append(sentence)
+        if self.shelf is not None:
+            self.shelf.tell(sentence)
+            self.shelf.stop()
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -164,7 +190,12 @@ class Trainer:
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         count, self._count = self._count, 0
         net.train()
-        with only(Split.TRAIN), installed(self.seed.child("train"), self._states), torch.no_grad():
+        with (
+            only(Split.TRAIN),
+            installed(self.seed.child("train"), self._states),
+            devices.products(self.precision, self.device.type),
+            torch.no_grad(),
+        ):
             while used < until:
                 if source.acts:
                     net.eval()
@@ -254,7 +285,7 @@ def score(parts: Parts, net: nn.Module, encoder: Encoder, split: Split, seed: Se
     """Score a network over one split. Every call draws the same numbers, whatever was drawn before."""
     net.eval()
     stream = seed.child("score", split)
-    with only(split), installed(stream):
+    with only(split), installed(stream), devices.products("fp32", encoder.device.type):
         source = parts.task.source(split, stream, parts.recipe)
         given = parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
     return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)
