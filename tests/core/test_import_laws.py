@@ -64,6 +64,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.session",
         "novum.archive",
         "novum.repair",
+        "novum.runner.inventory",
     ),
 }
 NEVER: Mapping[str, tuple[str, ...]] = {

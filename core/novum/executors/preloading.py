@@ -104,7 +104,11 @@ def throwaway(function: Callable[[], Any], leave: Callable[[], None]) -> tuple[A
 
 
 def gpus(leave: Callable[[], None]) -> int:
-    """How many GPUs torch sees; asked in a throwaway process, so that this one stays fit for forking."""
+    """How many GPUs torch sees, and trials use (see NOVUM_DEVICE in `novum.runner.device`); asked in a throwaway
+    process, so that this one stays fit for forking.
+    """
+    if (os.environ.get("NOVUM_DEVICE") or "cuda") != "cuda":
+        return 0
 
     def count() -> int:
         import torch

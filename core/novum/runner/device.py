@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 KINDS = ("cuda", "mps", "cpu")
-"""Device kinds, the one that is preferred first."""
 CHOICE = "NOVUM_DEVICE"
-"""The environment variable that names a kind where the preferred one is not wanted."""
+"""The environment variable that names a device kind where another than the usual one is wanted."""
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 """What a recipe may ask for."""
 AMPERE = (8, 0)
@@ -24,8 +23,8 @@ AMPERE = (8, 0)
 
 
 def kind() -> str:
-    """The device kind that trials of this machine use: "cuda" where there is a GPU of NVIDIA's (or AMD's), else "mps"
-    on a Mac with one, else "cpu"; or what the environment variable NOVUM_DEVICE names.
+    """The device kind that trials of this machine use: "cuda" where torch sees such a GPU, else "cpu"; or what the
+    environment variable NOVUM_DEVICE names. "mps", a Mac's GPU, is used only where it is named.
 
     Raises ConfigError where it names a kind that this machine does not have.
     """
@@ -33,7 +32,7 @@ def kind() -> str:
 
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     usable = [each for each in KINDS if there[each]]
-    asked = os.environ.get(CHOICE) or usable[0]
+    asked = os.environ.get(CHOICE) or ("cuda" if there["cuda"] else "cpu")
     if asked not in usable:
         raise ConfigError(
             f"{CHOICE} is {asked!r}, which this machine does not have; it has {', '.join(usable)}. Set {CHOICE} to one "
@@ -110,7 +109,7 @@ def bf16_instructions() -> tuple[str, ...]:
     """The instructions of this CPU that make bfloat16 fast: of "avx512_bf16" and "amx_bf16", those that it has."""
     import torch
 
-    has = torch.cpu.get_capabilities()
+    has: Any = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.10 or so does not tell
     return tuple(name for name in ("avx512_bf16", "amx_bf16") if has.get(name))
 
 
