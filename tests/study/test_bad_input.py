@@ -68,7 +68,10 @@ UNUSABLE = [
     (("task=gym", "model=bag"), "models that fit: ppo."),
     (("task=text-classification", "model=ppo"), "models that fit: bag, transformer."),
     ((*PETS, "evaluator=returns"), "the evaluator 'returns' judges actions, controls, but"),
-    ((*PETS, "precision=tf32"), "'tf32' is not offered on this CPU: it is arithmetic of NVIDIA GPUs; allowed here: 'auto'"),
+    (
+        (*PETS, "precision=tf32"),
+        "'tf32' is not offered on this CPU: it is arithmetic of NVIDIA GPUs; allowed here: 'auto'",
+    ),
     ((*PETS, "precision=half"), "allowed: 'auto', 'fp32', 'tf32' or 'bf16'"),
     ((*PETS, "compile=yes"), "'auto', 'off' or 'on'"),
 ]
