@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novum.arm import fingerprint
+from novum.errors import NovumError
 from novum.experiment import SIDES, Experiment
 from novum.lab import local_code
 from novum.pieces import POINTS, speed_key
@@ -56,6 +57,27 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
         lab.ledger.record_observation(speed_key(plan), told)
         resolved[name] = {**seen.resolved[name], "plan": plan}
     return replace(seen, resolved=resolved)
+
+
+def explored(lab: Lab, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of an arm that no claim is about. It is rehearsed, once in a study, where its inputs are images: there a
+    layout may save more than the rehearsal takes. An arm whose rehearsal fails is left as it is: its trial tells why.
+
+    name: of the arm's task. resolved: the arm, as the job `resolve` gives it.
+    """
+    plan: dict[str, Any] = resolved["plan"]
+    if resolved["signature"]["inputs"]["kind"] != "image" or plan["start_from"] is not None:
+        return plan
+    key = how_key(plan)
+    known = lab.ledger.observation(key)
+    if known is None:
+        try:
+            told = lab.one("preflight", {"plan": plan, "asked": [True], "local": local_code(plan["arm"])}, name)
+        except NovumError:
+            return plan
+        (known,) = told["how"]
+        lab.ledger.record_observation(key, known)
+    return answered(plan, [known["answers"]])
 
 
 def how_key(plan: Mapping[str, Any]) -> str:

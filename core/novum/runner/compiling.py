@@ -48,7 +48,7 @@ class Compiler:
         except TypeError:
             self._stop(f"the function {function!r} cannot be told from others (it has no hash)")
             return function
-        shapes.add(tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_in(arguments)))
+        shapes.add(signature(arguments))
         if len(self._shapes) > FUNCTIONS:
             self._stop(f"the model makes new functions for its losses, more than {FUNCTIONS}")
             return function
@@ -76,10 +76,15 @@ class Compiler:
         self._tell(f"its losses could not be compiled ({why[:300]}) and were computed eagerly from there on")
 
 
+def signature(arguments: tuple[Any, ...]) -> Hashable:
+    """The shapes and types of a loss's arguments: one kernel is compiled for each."""
+    return tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors_in(arguments))
+
+
 def _compile(function: Function, graphs: bool) -> Function:
     import torch
 
-    options: dict[str, str | int | bool | Callable[..., Any]] = {"fallback_random": True}
+    options: dict[str, str | int | bool | Callable[..., Any]] = {"fallback_random": True, "compile_threads": 1}
     if graphs:
         options["triton.cudagraphs"] = True
     # A graph that breaks would be compiled piece by piece, with limits that depend on what came before.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from novum.runner import device
+from novum.runner import compiling, device
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.train import Trainer
 from novum.seeds import installed, trial_seed
@@ -68,11 +68,12 @@ class Stepper:
             precision=plan["precision"],
             how=how,
         )
-        encoder = Encoder(self._trainer.preparation, self._trainer.device, how["layout"])
-        self._act = Actor(self._parts.model, self._trainer.net, encoder)
+        self._net = self._trainer.net
+        self._encoder = Encoder(self._trainer.preparation, self._trainer.device, how["layout"])
+        self._act = Actor(self._parts.model, self._net, self._encoder)
         with self._training(False):
             self._raw = self._trainer.source.next(self._act)
-            self._batch = encoder.batch(self._raw)
+            self._batch = self._encoder.batch(self._raw)
         self.units = self._raw.units
 
     @property
@@ -85,11 +86,22 @@ class Stepper:
 
         inputs = self._batch.inputs
         images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
-        return images and any(isinstance(module, torch.nn.Conv2d) for module in self._trainer.net.modules())
+        return images and any(isinstance(module, torch.nn.Conv2d) for module in self._net.modules())
+
+    def shapes(self, batches: int = 16) -> int:
+        """How many shapes the losses' arguments have in the next batches; 1 where batches are collected by acting."""
+        if self._trainer.source.acts:
+            return 1
+        seen = set()
+        with self._training(True):
+            for _ in range(batches):
+                batch = self._encoder.batch(self._trainer.source.next(self._act))
+                seen |= {compiling.signature(loss.arguments) for loss in self._parts.model.losses(self._net, batch)}
+        return len(seen)
 
     def __call__(self) -> None:
         with self._training(True):
-            for loss in self._parts.model.losses(self._trainer.net, self._batch):
+            for loss in self._parts.model.losses(self._net, self._batch):
                 self._trainer.steps.take(loss, 0.5)
 
     def act(self) -> None:
@@ -100,7 +112,7 @@ class Stepper:
     def _training(self, trains: bool) -> ExitStack:
         import torch
 
-        self._trainer.net.train(trains)
+        self._net.train(trains)
         stack = ExitStack()
         stack.enter_context(only(Split.TRAIN))
         stack.enter_context(installed(self._seed.child("train"), self._states))
