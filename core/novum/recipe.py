@@ -44,8 +44,15 @@ class Recipe(Config):
     """Largest norm of the gradient of one loss; 0 clips nothing."""
     averaging: Literal["none", "ema"] = "none"
     """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32. A device that lacks what was
+    asked for refuses it (`novum doctor` says what it has); scores are always computed in fp32."""
+    layout: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Order in memory of images and of what convolves them; `auto` is channels-last where a probe finds it at least a
+    twentieth faster, else contiguous."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """Whether losses are compiled (`torch.compile`): `auto` where a probe finds that a trial gains twice what compiling
+    takes, `off` never, `on` always."""
     replicates: Literal["auto", "separate", "joint"] = "auto"
     """Whether a claim trains the seeds of an arm together, in one process and one step for all; `auto` asks a short
     probe when the claim is registered."""

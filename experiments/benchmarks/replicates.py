@@ -188,8 +188,14 @@ def main() -> None:
     from novum.runner import suits
 
     about = {
-        "python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine(), "cores": os.cpu_count(), "load": os.getloadavg()[0], "seeds": options.seeds, "steps": options.steps,
-    }  # fmt: skip
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "seeds": options.seeds,
+        "steps": options.steps,
+    }
     print(", ".join(f"{name} {value}" for name, value in about.items()))
     torch.set_num_threads(1)
     told = {}

@@ -46,7 +46,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "novum.study": ("novum.cli", "novum.compare"),
     "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate"),
     "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare"),
-    "novum.rehearse": ("novum.loop", "novum.study", "novum.cli"),
+    "novum.rehearse": ("novum.loop", "novum.run", "novum.study", "novum.cli"),
     "novum.runner": ("novum.runner", "novum.run", "novum.trials", "novum.pieces", "novum.feed", "novum.cli"),
     "novum.ledger": (
         "novum.ledger",
@@ -67,6 +67,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.repair",
         "novum.runner.crew",  # a private folder
         "novum.runner.ranks",  # how many cores there are
+        "novum.runner.inventory",
     ),
 }
 NEVER: Mapping[str, tuple[str, ...]] = {

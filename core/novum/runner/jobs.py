@@ -2,7 +2,8 @@
 
 resolve     arms as written → plans, signatures, metrics
 observe     a plan → facts and scale
-preflight   a plan → proof that it trains, scores and saves; how long a unit takes, and how much memory
+preflight   a plan → proof that it trains, scores and saves; how long a unit takes, how much memory, and how it is
+            computed best
 train       a plan and a seed → weights, curve, scores on `dev`
 together    a plan and several seeds, trained as one → the same for each of them
 score       trained weights and a split → scores
@@ -69,6 +70,7 @@ def trainer(payload: Mapping[str, Any], folder: Path, **more: Any) -> Trainer:
         units=plan["units"],
         device_kind=plan["device"],
         precision=plan["precision"],
+        how=plan["how"],
         points=payload["points"],
         start=None if payload["parent"] is None else stored(parts, folder, payload["parent"]),
         micro=payload.get("micro", 1),
@@ -122,7 +124,10 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
             told.insert(0, found)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    how = payload["settled"] or choose(line)
+    how = [
+        dataclasses.asdict(choose(each, speed, seeds=not payload.get("apart"))) if asked else None
+        for each, speed, asked in zip(line, told, payload["asked"], strict=True)
+    ]
     return told[0] | {"above": told[1:], "how": how, "seconds": time.perf_counter() - began}
 
 
@@ -140,11 +145,16 @@ def _rehearse(payload: dict[str, Any], folder: Path) -> tuple[dict[str, Any], st
             f"preflight: {plan['arm']['model']['plugin']!r} on {plan['arm']['task']['plugin']!r}: {why}; "
             "lower recipe.learning_rate or look at the data."
         )
+    if rehearsed.deviations:
+        raise StudyError(
+            f"preflight: {plan['arm']['model']['plugin']!r} with recipe.compile = 'on': {rehearsed.deviations[0]}; say "
+            "'auto' or 'off'."
+        )
     parts = rehearsed.parts
     before = time.perf_counter()
     with only(Split.TRAIN), installed(Seed(0, ("preflight", "score"))):
         head = Head(parts.task.source(Split.TRAIN, Seed(0, ("preflight",)), parts.recipe), 16)
-        encoder = Encoder(rehearsed.preparation, rehearsed.device)
+        encoder = Encoder(rehearsed.preparation, rehearsed.device, rehearsed.how["layout"])
         rehearsed.net.eval()
         from novum.runner.parts import Actor
 
@@ -162,6 +172,7 @@ def _rehearse(payload: dict[str, Any], folder: Path) -> tuple[dict[str, Any], st
             "units": plan["units"],
             "bytes": size,
             "memory": used_memory,
+            "convolves": _convolves(rehearsed.net),
         },
         digest,
     )
@@ -178,6 +189,12 @@ def paces(trainer: Trainer) -> tuple[float, str | None]:
     if trainer.ranks is not None:
         trainer.ranks.check(trainer.net)
     return seconds, why
+
+
+def _convolves(net: Any) -> bool:
+    from torch.nn import Conv2d
+
+    return any(isinstance(module, Conv2d) for module in net.modules())
 
 
 class Head(Source):
@@ -289,8 +306,9 @@ def _score(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     parts = Parts.of(plan["arm"])
     weights, preparation = stored(parts, folder, payload["weights"])
-    net = restore(parts, preparation, weights).to(device.device(plan["device"]))
-    encoder = Encoder(preparation, device.device(plan["device"]))
+    where, layout = device.device(plan["device"]), plan["how"]["layout"]
+    net = device.arrange(restore(parts, preparation, weights).to(where), layout)
+    encoder = Encoder(preparation, where, layout)
     split = Split(payload["split"])
     scores = score(parts, net, encoder, split, trial_seed(**payload["seed"]))
     return {"seconds": time.perf_counter() - began, "scores": {str(split): dump_scores(scores)}}

@@ -234,6 +234,11 @@ class Together:
         """Whether it is time for another checkpoint: the same answer on all ranks."""
         return self._ranks.wished()
 
+    def tell(self, sentence: str) -> None:
+        """Put a sentence on the trial's record; rank 0 has it."""
+        if self._shelf is not None:
+            self._shelf.tell(sentence)
+
     def stop(self) -> None:
         """Write none from here on."""
         if self._shelf is not None:

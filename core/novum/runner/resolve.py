@@ -21,7 +21,7 @@ from typing import Any
 
 from novum import plugins
 from novum.recipe import units
-from novum.runner import device, ranks
+from novum.runner import compiling, device, ranks
 from novum.runner.parts import Parts
 from novum.seeds import Seed
 from novum.task import Split, only
@@ -55,6 +55,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     plugins.load("optimizer", parts.recipe.optimizer)
     kind = device.kind()
     precision = device.precision(parts.recipe.precision, kind)
+    compiling.require(parts.recipe.compile, kind)
     with only(Split.TRAIN):
         source = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe)
     size = source.size
@@ -74,10 +75,16 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
         "code": code(arm["task"]["plugin"], arm["model"]["plugin"], evaluator, parts.recipe),
         "device": kind,
         "precision": precision,
-        "how": dict(PLAIN),
+        "how": asked(parts.recipe),
         "start_from": None if parent is None else resolve(parent),
         "start_once": bool(arm.get("start_once", False)),
     }
+
+
+def asked(recipe: Any) -> dict[str, str]:
+    """The `how` of a plan before any rehearsal: what the recipe asks for, else the plain way."""
+    layout = PLAIN["layout"] if recipe.layout == "auto" else recipe.layout
+    return {**PLAIN, "layout": layout, "compile": "default" if recipe.compile == "on" else PLAIN["compile"]}
 
 
 def code(task: str, model: str, evaluator: str, recipe: Any) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from novum.runner.schedules import with_warmup
 from novum.runner.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
     from novum.data import Loss
+    from novum.runner.compiling import Compiler
     from novum.runner.parts import Parts
     from novum.runner.ranks import Ranks
 
@@ -29,6 +32,7 @@ class Steps:
     memory, and follows the same gradient up to rounding where no layer looks at the batch as a whole.
 
     ranks: the processes among which the batch of every loss is divided first, see `novum.runner.ranks`.
+    compiler: compiles the functions of losses; None leaves them as they are.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Steps:
         precision: str,
         micro: int = 1,
         ranks: Ranks | None = None,
+        compiler: Compiler | None = None,
     ) -> None:
         import torch
 
@@ -48,6 +53,7 @@ class Steps:
         self._autocast = devices.autocast(precision, device_kind)
         self._micro = micro
         self._ranks = ranks
+        self._compiler = compiler
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._rate, self._clip = parts.recipe.learning_rate, parts.recipe.clip
@@ -108,11 +114,28 @@ class Steps:
         self, loss: Loss, arguments: tuple[Any, ...], share: float, params: list[nn.Parameter]
     ) -> torch.Tensor:
         """The value of a loss over some of its batch, weighted by their share; adds its gradients."""
+        if self._compiler is None:
+            return self._piece(loss.function, arguments, share, params)
+        function = self._compiler.of(loss.function, arguments)
+        try:
+            return self._piece(function, arguments, share, params)
+        except Exception as error:
+            if function is loss.function or not self._compiler.fails(error):
+                raise
+            return self._piece(loss.function, arguments, share, params)
+
+    def _piece(
+        self,
+        function: Callable[..., torch.Tensor],
+        arguments: tuple[Any, ...],
+        share: float,
+        params: list[nn.Parameter],
+    ) -> torch.Tensor:
         import torch
 
         with torch.enable_grad():
             with self._autocast:
-                value = loss.function(self._net, *arguments)
+                value = function(self._net, *arguments)
             if share < 1:
                 value = value * share
             torch.autograd.backward(value, inputs=params)

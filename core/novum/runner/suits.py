@@ -53,6 +53,8 @@ def refusal(recipe: Recipe) -> str | None:
         "the recipe says so": recipe.replicates == "separate",
         f"the optimiser {recipe.optimizer!r} does not work element by element": not elementwise(recipe.optimizer),
         "its weights are averaged": recipe.averaging != "none",
+        "the recipe asks for a layout": recipe.layout == "channels-last",
+        "the recipe asks for compiling": recipe.compile == "on",
         "each of its trials runs over several devices": recipe.devices > 1,
         "its trials have a time limit": recipe.time_limit is not None,
     }

@@ -12,8 +12,10 @@ from novum.data import Number, Scores
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
+from novum.runner.compiling import Compiler
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.ranks import synchronised
+from novum.runner.resolve import PLAIN
 from novum.runner.resume import (
     content,
     fill,
@@ -67,6 +69,8 @@ class Trainer:
     `watch` hears every curve point. `points` is how many there are, evenly over the budget; at each the network
     is scored on `dev`, which changes no number of the training (the generators are put back).
 
+    `how`: that of the plan; here its layout and whether losses are compiled.
+
     `micro`: pieces into which the batch of every loss is divided, see `Steps`.
 
     `shelf` takes a checkpoint between batches whenever one is due, which changes no number either; `restore` goes
@@ -88,6 +92,7 @@ class Trainer:
         points: int = 1,
         start: tuple[Weights, Preparation] | None = None,
         watch: Callable[[Point], None] = lambda point: None,
+        how: Mapping[str, str] = PLAIN,
         micro: int = 1,
         shelf: Shelf | Together | None = None,
         ranks: Ranks | None = None,
@@ -103,11 +108,13 @@ class Trainer:
         self.precision = precision
         self.points = max(1, points)
         self.watch = watch
+        self.how = how
         self.micro = micro
         self.shelf = shelf
         self.ranks = ranks
         self.used = 0
         self.curve: list[Point] = []
+        self.deviations: list[str] = []
         self._spent = 0.0  # seconds of training before this process
         self._began = time.perf_counter()
         self._states: dict[str, Any] = {}
@@ -132,10 +139,15 @@ class Trainer:
             if not weights.loaded:
                 weights.copy_into(net)
             self.start = {"loaded": len(weights.loaded), "fresh": list(weights.skipped)}
-        self.net = net.to(self.device)
+        layout = self.how["layout"]
+        self.net = devices.arrange(net.to(self.device), layout)
         if self.ranks is not None:
             self.net = synchronised(self.net, self.device.type, self.ranks.count)
-        self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
+        self._encoders = {split: Encoder(self.preparation, self.device, layout) for split in Split}
+        way = self.how["compile"]
+        if way == "reduce-overhead" and self.micro > 1:
+            way = "default"  # a graph's gradients would not outlive its next replay
+        compiler = None if way == "none" else Compiler(way, self._deviate)
         self.steps = Steps(
             parts,
             self.net,
@@ -143,7 +155,15 @@ class Trainer:
             precision=self.precision,
             micro=self.micro,
             ranks=self.ranks,
+            compiler=compiler,
         )
+
+    def _deviate(self, sentence: str) -> None:
+        """Compiling failed: from here the trial is computed in another way, which a resumed one could not repeat."""
+        self.deviations.append(sentence)
+        if self.shelf is not None:
+            self.shelf.tell(sentence)
+            self.shelf.stop()
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -180,7 +200,12 @@ class Trainer:
         act = Actor(model, net, encoder)
         broken: int | None = None
         net.train()
-        with only(Split.TRAIN), installed(self.seed.child("train"), self._states), torch.no_grad():
+        with (
+            only(Split.TRAIN),
+            installed(self.seed.child("train"), self._states),
+            devices.products(self.precision, self.device.type),
+            torch.no_grad(),
+        ):
             timed = self.ranks is None  # all ranks stop at the same batch, and their clocks differ
             try:
                 while used < until and broken is None:
@@ -199,9 +224,8 @@ class Trainer:
                     for loss in losses:
                         steps.take(loss, min(share, 1.0), used)
                     shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
-                    if (
-                        source.acts or shelf is not None or steps.tally.due(timed)
-                    ):  # an environment waits for the net anyway
+                    # An environment waits for the network anyway.
+                    if source.acts or shelf is not None or steps.tally.due(timed):
                         broken = steps.tally.look()
                     if shelf is not None and broken is None:
                         self._save(shelf, used)
@@ -283,7 +307,7 @@ def score(parts: Parts, net: nn.Module, encoder: Encoder, split: Split, seed: Se
     """Score a network over one split. Every call draws the same numbers, whatever was drawn before."""
     net.eval()
     stream = seed.child("score", split)
-    with only(split), installed(stream):
+    with only(split), installed(stream), devices.products("fp32", encoder.device.type):
         source = parts.task.source(split, stream, parts.recipe)
         given = parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
     return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)
