@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 UNPROBED = frozenset(
     {
         *("learning_rate", "schedule", "warmup", "weight_decay", "momentum"),
-        *("time_limit", "cpus", "gpus", "memory_gb"),
+        *("cpus", "gpus", "memory_gb"),
     }
 )
 """Values of a recipe that change nothing about how fast a step is, and so about how it is computed best."""

@@ -306,7 +306,9 @@ def test_compiling_that_is_off_is_not_probed_however_long_a_trial_is(arm: Any, m
 
 def test_losses_that_do_not_compile_are_left_alone_by_the_probe(toy: Any, steady: Any, pretend: Any) -> None:
     pretend(failing)
-    plan = resolve(novum.arm(novum.task(toy.Blobs), novum.model(steady), budget="10_000 samples").to_json())
+    plan = resolve(
+        novum.arm(novum.task(toy.Blobs), novum.model(steady), budget="10_000 samples", replicates="separate").to_json()
+    )
 
     found = choose.choose(plan, {"seconds_per_unit": 1.0, "convolves": False})
 
@@ -325,7 +327,9 @@ def test_the_probe_takes_real_steps_of_both_ways(toy: Any, steady: Any, pretend:
         return compiled
 
     pretend(counted)
-    plan = resolve(novum.arm(novum.task(toy.Blobs), novum.model(steady), budget="10_000 samples").to_json())
+    plan = resolve(
+        novum.arm(novum.task(toy.Blobs), novum.model(steady), budget="10_000 samples", replicates="separate").to_json()
+    )
 
     eager, timings, steps = choose._timed(plan, ("default",))
 
