@@ -229,7 +229,7 @@ def test_what_others_do_on_a_gpu_is_undefined_without_nvml(gpu: Any, monkeypatch
     (found,) = inventory.inventory().gpus
 
     assert (found.name, found.capability, found.memory, found.free) == ("a GPU", "8.6", 24 * 10**9, 20 * 10**9)
-    assert isinstance(found.others, Undefined) and "pip install nvidia-ml-py" in found.others.because
+    assert isinstance(found.others, Undefined) and "pip install 'novum[gpu]'" in found.others.because
     assert isinstance(found.busy, Undefined)
 
 
