@@ -35,6 +35,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     )
     resolved = {}
     for name, told in found.items():
+        _warn(lab, name, told.pop("foreseen"))
         answers = told.pop("how")
         if settled[name] is None:
             lab.ledger.record_observation(how_key(plans[name]), answers)
@@ -42,6 +43,17 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
         lab.ledger.record_observation(speed_key(plan), told)
         resolved[name] = {**seen.resolved[name], "plan": plan}
     return replace(seen, resolved=resolved)
+
+
+def _warn(lab: Lab, name: str, foreseen: Mapping[str, int]) -> None:
+    """Say where a start has learned from what its arm will be judged by."""
+    found = " and ".join(f"{count} units of {split}" for split, count in foreseen.items() if count)
+    if found:
+        arm = ", ".join(name.rsplit("/", 1))
+        lab.listener.say(
+            f"{arm}: what it starts from is trained on {found}, which are then no new data; give both tasks the same "
+            "data and the same split."
+        )
 
 
 def how_key(plan: Mapping[str, Any]) -> str:

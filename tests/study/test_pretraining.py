@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import novum
+import pytest
+from novum.lab import Listener
 
 CLAIM = Path(__file__).parents[2] / "experiments" / "pretraining" / "claim.toml"
 SIZE = "layers = 1, width = 16, heads = 2, max_length = 16, vocabulary = 300"
@@ -57,3 +59,31 @@ def test_in_small_it_ends_in_a_verdict_with_one_pretraining(there: Callable[...,
     assert {row["plan"]["parent"] for row in treated} == {parents[0]["key"]}
     fresh = {"bert.pooler.dense.bias", "bert.pooler.dense.weight", "classifier.bias", "classifier.weight"}
     assert all(set(row["result"]["start"]["fresh"]) == fresh for row in treated)
+
+
+@pytest.mark.parametrize(("split", "told"), [({}, False), ({"dev": 0.05, "test": 0.05}, True)])
+def test_a_start_that_learns_from_what_is_scored_later_is_told_of(
+    tmp_path: Path, shelf: Path, split: dict[str, float], told: bool
+) -> None:
+    said: list[str] = []
+    data = str(shelf / "pets.csv")
+    tiny = {"layers": 1, "width": 8, "heads": 1, "max_length": 16, "vocabulary": 100}
+    base = novum.arm(
+        novum.task("text-classification", data=data), novum.model("transformer", **tiny), budget="32 samples"
+    )
+    parent = novum.arm(
+        novum.task("masked-language-modelling", data=data, split=split),
+        novum.model("masked-transformer", **tiny),
+        budget="32 samples",
+    )
+
+    class Notes(Listener):
+        def say(self, sentence: str) -> None:
+            said.append(sentence)
+
+    with novum.Study(tmp_path, executor="inline", listener=Notes()) as study:
+        study.plan(novum.Hypothesis("x", control=base, treatment=base.but(start_from=parent), max_seeds=3))
+
+    warned = [each for each in said if "what it starts from is trained on" in each]
+    assert len(warned) == told
+    assert all("trained on 24 units of dev and 24 units of test, which" in each for each in warned), said

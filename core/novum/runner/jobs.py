@@ -87,8 +87,19 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
             speed, start = _rehearse(each, start, scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    foreseen = _foreseen(line)
     how = payload["settled"] or {"chain": [choose(each) for each in line]}
-    return speed | {"how": how, "seconds": time.perf_counter() - began}
+    return speed | {"how": how, "foreseen": foreseen, "seconds": time.perf_counter() - began}
+
+
+def _foreseen(line: list[dict[str, Any]]) -> dict[str, int]:
+    """What of an arm's `dev` and `test` the arms that it starts from learn from, as numbers alone."""
+    if len(line) == 1:
+        return {}
+    from novum.observe import foreseen
+
+    child, *starts = [Parts.of(each["arm"]) for each in line]
+    return foreseen(child.task, child.recipe, [(each.task, each.recipe) for each in starts])
 
 
 def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str, Any], Any]:
