@@ -233,6 +233,7 @@ DOCS: dict[str, Any] = {"data": "stdlib-docs", "classes": ["typing", "http", "xm
 SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ("text-classification", DOCS, "bag", {}),
     ("text-classification", DOCS, "transformer", {"layers": 1, "width": 16, "heads": 2, "max_length": 16}),
+    ("masked-language-modelling", DOCS, "masked-transformer", {"layers": 1, "width": 16, "heads": 2, "max_length": 16}),
     ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}),
 ]
 

@@ -128,7 +128,22 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         dataclasses.asdict(choose(each, speed, seeds=not payload.get("apart"))) if asked else None
         for each, speed, asked in zip(line, told, payload["asked"], strict=True)
     ]
-    return told[0] | {"above": told[1:], "how": how, "seconds": time.perf_counter() - began}
+    return told[0] | {
+        "above": told[1:],
+        "how": how,
+        "foreseen": _foreseen(line),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _foreseen(line: list[dict[str, Any]]) -> dict[str, int]:
+    """What of an arm's `dev` and `test` the arms that it starts from learn from, as numbers alone."""
+    if len(line) == 1:
+        return {}
+    from novum.observe import foreseen
+
+    child, *starts = [Parts.of(each["arm"]) for each in line]
+    return foreseen(child.task, child.recipe, [(each.task, each.recipe) for each in starts])
 
 
 def _rehearse(payload: dict[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
