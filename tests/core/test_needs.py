@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from novum import pieces
-from novum.executors import InlineExecutor
+from novum.executors import Failure, InlineExecutor, Result
 from novum.experiment import Trial
+from novum.feed import Feed
 from novum.lab import Lab
 from novum.ledger import Ledger
 from novum.needs import LEAST, Needs, need
@@ -108,3 +109,27 @@ def test_after_running_out_of_memory_nothing_is_known_until_a_whole_trial_was_me
 
     assert cut == {}
     assert needs.of(trial) == {"device_memory": 11 * GB}
+
+
+def test_an_arm_that_ran_out_of_memory_and_told_no_new_peak_is_not_packed_by_the_old_one(lab: Lab, arm: Any) -> None:
+    plan = resolve(arm().to_json())
+    speed = {"seconds_per_unit": 0.0, "score_seconds": 0.0, "memory": CUDA}
+    lab.ledger.record_observation(pieces.speed_key(plan), speed)
+    seeds = [{"root": 0, "block": "0", "index": index, "indices": None} for index in range(2)]
+    trials = [Trial.of("blobs", "control", seed["index"], plan, seed) for seed in seeds]  # type: ignore[arg-type]
+    feed = Feed(lab, lambda: {each.key: pieces.Piece(each) for each in trials}, points=1, halt=False)
+    plain = {"units": 1, "seconds": 0.1, "curve": [], "start": None, "scores": {}, "weights": None, "bytes": 0}
+    diverged = plain | {"memory": CUDA, "diverged": "the loss is nan", "deviations": []}
+    jobs = feed.jobs()
+
+    packed = next(jobs)
+    assert packed is not None
+    feed.take_in(Result(packed, None, Failure("OutOfMemoryError", "CUDA out of memory"), lost=False, seconds=0.1))
+    alone = next(jobs)
+    assert alone is not None
+    feed.take_in(Result(alone, diverged, None, lost=False, seconds=0.1))
+    other = next(jobs)
+
+    assert other is not None
+    assert [each.id == packed.id for each in (alone, other)] == [True, False]
+    assert ["device_memory" in each.payload["resources"] for each in (packed, alone, other)] == [True, False, False]
