@@ -49,6 +49,9 @@ class Recipe(Config):
     replicates: Literal["auto", "separate", "joint"] = "auto"
     """Whether a claim trains the seeds of an arm together, in one process and one step for all; `auto` asks a short
     probe when the claim is registered."""
+    devices: Annotated[int, Field(ge=1)] = 1
+    """How many devices (GPUs, or cores where there is none) train one trial together. Each computes its share of every
+    batch and all step alike: the numbers are those of one device, up to rounding and what dropout draws."""
     time_limit: Annotated[float | None, Field(gt=0)] = None
     """Seconds of wall time after which a trial ends as an outcome: it counts as the metric's worst value. Without one,
     a trial that hangs is stopped all the same, and tried again: it is no data."""

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from novum import blocks
 from novum.arm import fingerprint
 from novum.blocks import apart
-from novum.experiment import SIDES, Experiment, mode
+from novum.experiment import SIDES, Experiment, lineage, mode
 from novum.lab import local_code
-from novum.pieces import POINTS, speed_key
+from novum.pieces import POINTS, resources, speed_key
 
 if TYPE_CHECKING:
     from novum.lab import Lab
@@ -30,10 +31,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     """
     plans = {name: each["plan"] for name, each in seen.resolved.items()}
     settled = {name: lab.ledger.observation(how_key(plan)) for name, plan in plans.items()}
-    found = lab.all(
-        (name, "preflight", {"plan": plan, "settled": settled[name], "local": local_code(plan["arm"])})
-        for name, plan in plans.items()
-    )
+    found = lab.all((name, "preflight", _rehearsal(plan, settled[name])) for name, plan in plans.items())
     resolved = {}
     for name, told in found.items():
         answers, above = told.pop("how"), told.pop("above", [])
@@ -60,6 +58,11 @@ def _agreed(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any
     return {name: each if len(modes[name.rpartition("/")[0]]) == 1 else apart(each) for name, each in arms.items()}
 
 
+def _rehearsal(plan: Mapping[str, Any], settled: Any) -> dict[str, Any]:
+    arm = plan["arm"]
+    return {"plan": plan, "settled": settled, "local": local_code(arm), "resources": resources(arm["recipe"])}
+
+
 def how_key(plan: Mapping[str, Any]) -> str:
     """Where the ledger keeps how an arm is best computed: a probe is asked once, or no trial could be shared."""
     return f"how/{fingerprint(plan)}"
@@ -76,25 +79,25 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
     """Say how many trials a plan of rehearsed arms has, and how long they may take."""
     tasks = plan.tasks.items()
     arms = {f"{name}/{side}": task[side] for name, task in tasks for side in SIDES if task[side] is not None}
+    seeds = len(plan.record["seeds"]["indices"])
     total, seconds = 0, 0.0
     for name, arm in arms.items():
         speed = lab.ledger.observation(speed_key(arm))
         assert speed is not None, f"{name} was not rehearsed"
         sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
         scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
-        chain, depth = arm, 0
-        while chain is not None:
-            seconds += len(plan.record["seeds"]["indices"]) * (
-                chain["units"] * speed["seconds_per_unit"] + POINTS * scoring
-            )
-            chain, depth = chain["start_from"], depth + 1
-        total += depth * len(plan.record["seeds"]["indices"])
+        task, side = name.rsplit("/", 1)
+        unit = blocks.seconds(plan.tasks[task], side) or speed["seconds_per_unit"]
+        for each, single in lineage(arm):
+            times = 1 if single else seeds
+            devices = each["arm"]["recipe"].get("devices", 1)  # each of which could train another trial
+            seconds += times * (devices * each["units"] * unit + POINTS * scoring)
+            total += times
     about = lab.executor.describe()
     if plan.record["open"]:
-        pairs = len(plan.record["seeds"]["indices"])
-        each = duration(seconds / pairs / about["workers"])
+        pair = duration(seconds / seeds / about["workers"])
         return (
-            f"No maximum is declared: about {each} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
+            f"No maximum is declared: about {pair} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
         )
     return f"{trials_line(total, seconds / about['workers'], about)}; a decision ends it early; Ctrl-C is safe."
 

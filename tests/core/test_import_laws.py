@@ -39,7 +39,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("novum.runner.artifacts", "novum.runner.checkpoint"),
     "tensorboard": ("novum.trackers.tensorboard",),
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
-    "pydantic": ("novum.config", "novum.recipe", "novum.claimfile"),
+    "pydantic": ("novum.config", "novum.recipe", "novum.claimfile", "novum.mlp"),
     "tomllib": ("novum.toml",),
     "novum.cli": ("novum.cli",),
     "novum.decide": ("novum.decide", "novum.validate", "novum.experiment", "novum.compare"),
@@ -61,9 +61,12 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.lab",
         "novum.trials",
         "novum.pieces",
+        "novum.together",
         "novum.session",
         "novum.archive",
         "novum.repair",
+        "novum.runner.crew",  # a private folder
+        "novum.runner.ranks",  # how many cores there are
     ),
 }
 NEVER: Mapping[str, tuple[str, ...]] = {
@@ -93,6 +96,8 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.trials": ("numpy", "torch"),
     "novum.feed": ("numpy", "torch"),
     "novum.pieces": ("numpy", "torch"),
+    "novum.together": ("numpy", "torch"),
+    "novum.blocks": ("numpy", "torch"),
     "novum.faults": ("numpy", "torch"),
     "novum.needs": ("numpy", "torch"),
     "novum.nvml": ("novum", "numpy", "torch"),
@@ -117,7 +122,10 @@ NEVER: Mapping[str, tuple[str, ...]] = {
 }
 LATE: Mapping[str, tuple[str, ...]] = {
     # what                  is imported outside of functions by these alone, for its import is slow
-    "torch": ("novum_vision.network", "novum_rl.network"),  # these two are themselves imported late
+    "torch": (
+        *("novum_vision.network", "novum_rl.network"),  # all of these are themselves imported late
+        *("novum.runner.batched", "novum.runner.joint", "novum.runner.table"),
+    ),
     "scipy": (),
     "safetensors": (),
     "timm": (),
@@ -135,7 +143,9 @@ LATE: Mapping[str, tuple[str, ...]] = {
     "psycopg": (),
     "typer": ("novum.cli",),
     "rich": ("novum.cli",),
-    "numpy": ("novum.sources", "novum.episodes", *PLUGINS),
+    "numpy": ("novum.sources", "novum.episodes", "novum.runner.table", *PLUGINS),
+    "novum.runner.joint": ("novum.runner.together",),
+    "novum.runner.together": (),
     "novum_vision.network": (),
     "novum_rl.network": (),
 }

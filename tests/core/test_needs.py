@@ -97,6 +97,17 @@ def test_trials_of_the_record_say_what_the_next_ones_need(lab: Lab, trial: Trial
     assert Needs(lab).of(trial) == need([peak], None) != {}
 
 
+def test_without_a_gpu_each_of_several_devices_is_a_process_that_needs_as_much(lab: Lab, arm: Any) -> None:
+    seed = {"root": 0, "block": "0", "index": 0, "indices": None}
+    one, two = (Trial.of("blobs", "control", 0, resolve(arm(**how).to_json()), seed) for how in ({}, {"devices": 2}))
+    needs = Needs(lab)
+
+    for each in (one, two):
+        needs.learn(each, {"memory": {"bytes": GB, "what": "process"}})
+
+    assert needs.of(two)["process_memory"] == 2 * needs.of(one)["process_memory"]
+
+
 def test_after_running_out_of_memory_nothing_is_known_until_a_whole_trial_was_measured(lab: Lab, trial: Trial) -> None:
     needs = Needs(lab)
     needs.learn(trial, {"memory": CUDA})

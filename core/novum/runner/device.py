@@ -26,11 +26,23 @@ def device(kind: str) -> torch.device:
     import torch
 
     if kind == "cuda":
-        named = os.environ.get("NOVUM_GPUS")
-        if named:
-            return torch.device("cuda", int(named.split(",")[0]))
-        return torch.device("cuda", int(os.environ.get("NOVUM_SLOT", "0")) % torch.cuda.device_count())
+        return torch.device("cuda", gpus(1)[0])
     return torch.device(kind)
+
+
+def gpus(count: int) -> list[int]:
+    """The GPUs that belong to this worker, one for each of `count` devices of its trial.
+
+    The environment variable NOVUM_GPUS names them ("0,1"); without it, or where it names fewer, they follow from the
+    worker's slot.
+    """
+    import torch
+
+    given = [int(each) for each in os.environ.get("NOVUM_GPUS", "").split(",") if each.strip()]
+    if len(given) >= count:
+        return given[:count]
+    slot = int(os.environ.get("NOVUM_SLOT", "0"))
+    return [(slot * count + at) % torch.cuda.device_count() for at in range(count)]
 
 
 def precision(asked: str, kind: str) -> str:

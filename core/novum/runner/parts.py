@@ -95,28 +95,34 @@ class Encoder:
 
     def batch(self, batch: Batch) -> Batch:
         """The batch as a model takes it: inputs encoded, collated and placed; targets and extras as tensors."""
-        return dataclasses.replace(
-            batch,
-            inputs=self(batch.inputs, batch.ids),
-            targets=None if batch.targets is None else place(batch.targets, self._device),
-            extras={name: place(value, self._device) for name, value in batch.extras.items()},
-        )
+        device, extras = self._device, batch.extras
+        inputs = self(batch.inputs, batch.ids)
+        targets = place(batch.targets, device)
+        if extras:
+            extras = {name: place(value, device) for name, value in extras.items()}
+        if type(batch) is Batch:  # cheaper than a replacement, which asks for the fields' names
+            return Batch(inputs, targets, batch.units, batch.ids, extras)
+        return dataclasses.replace(batch, inputs=inputs, targets=targets, extras=extras)
 
 
 def place(value: Any, device: torch.device) -> Any:
     """Arrays and tensors, alone or in tuples and dictionaries, as tensors on the device; the rest as it is."""
-    import numpy as np
     import torch
 
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        value = torch.as_tensor(value)
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple):
-        return tuple(place(each, device) for each in value)
-    if isinstance(value, dict):
-        return {name: place(each, device) for name, each in value.items()}
-    return value
+    if value is None:
+        return None
+    if not isinstance(value, torch.Tensor):
+        import numpy as np
+
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            value = torch.as_tensor(value)
+        elif isinstance(value, tuple):
+            return tuple(place(each, device) for each in value)
+        elif isinstance(value, dict):
+            return {name: place(each, device) for name, each in value.items()}
+        else:
+            return value
+    return value if value.device == device else value.to(device, non_blocking=True)
 
 
 class Actor:

@@ -10,6 +10,7 @@ A plan is plain JSON::
     device, precision
     how          {"layout", "compile", "mode"}: how the arithmetic is done; a rehearsal may choose other values
     start_from   the plan of the parent arm, or null
+    start_once   whether one trial of the parent, that of seed 0, serves all seeds
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from novum import plugins
 from novum.recipe import units
-from novum.runner import device
+from novum.runner import device, ranks
 from novum.runner.parts import Parts
 from novum.seeds import Seed
 from novum.task import Split, only
@@ -55,7 +56,9 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     kind = device.kind()
     precision = device.precision(parts.recipe.precision, kind)
     with only(Split.TRAIN):
-        size = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe).size
+        source = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe)
+    size = source.size
+    ranks.check(parts.recipe.devices, acts=source.acts, kind=kind)
     evaluator = (arm.get("evaluator") or {}).get("plugin", parts.task.evaluator)
     parent = arm.get("start_from")
     return {
@@ -73,6 +76,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
         "precision": precision,
         "how": dict(PLAIN),
         "start_from": None if parent is None else resolve(parent),
+        "start_once": bool(arm.get("start_once", False)),
     }
 
 

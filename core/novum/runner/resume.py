@@ -115,6 +115,18 @@ def pieces(arguments: tuple[Any, ...], count: int) -> Iterator[tuple[float, tupl
         yield (high - low) / size, _cut(arguments, size, low, high)
 
 
+def share(arguments: tuple[Any, ...], at: int, count: int) -> tuple[float, tuple[Any, ...]]:
+    """Part `at` (from 0) of `count` of a loss's arguments, with its share of the batch, 0.0 where it has none of it.
+
+    The batch is that of `pieces`. What has none goes whole into every part.
+    """
+    size = next((len(tensor) for tensor in _tensors(arguments)), 0)
+    if size == 0:
+        return 1 / count, arguments
+    low, high = size * at // count, size * (at + 1) // count
+    return (high - low) / size, _cut(arguments, size, low, high)
+
+
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
     import torch
 

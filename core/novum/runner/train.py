@@ -13,6 +13,7 @@ from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
 from novum.runner.parts import Actor, Encoder, Parts
+from novum.runner.ranks import synchronised
 from novum.runner.resume import (
     content,
     fill,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from novum.data import Batch
     from novum.runner.checkpoint import Shelf
+    from novum.runner.ranks import Ranks, Together
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class Trainer:
     `shelf` takes a checkpoint between batches whenever one is due, which changes no number either; `restore` goes
     on from one. A source without a state, and one whose units are encoded at random (what was drawn for a unit is kept
     and stands in no checkpoint), take none.
+
+    `ranks`: the processes that train this trial together, each with a trainer like this one. They differ in what they
+    compute a loss of; the first alone scores.
     """
 
     def __init__(
@@ -84,7 +89,8 @@ class Trainer:
         start: tuple[Weights, Preparation] | None = None,
         watch: Callable[[Point], None] = lambda point: None,
         micro: int = 1,
-        shelf: Shelf | None = None,
+        shelf: Shelf | Together | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if type(micro) is not int or micro < 1:
             raise ValueError(
@@ -99,6 +105,7 @@ class Trainer:
         self.watch = watch
         self.micro = micro
         self.shelf = shelf
+        self.ranks = ranks
         self.used = 0
         self.curve: list[Point] = []
         self._spent = 0.0  # seconds of training before this process
@@ -126,8 +133,17 @@ class Trainer:
                 weights.copy_into(net)
             self.start = {"loaded": len(weights.loaded), "fresh": list(weights.skipped)}
         self.net = net.to(self.device)
+        if self.ranks is not None:
+            self.net = synchronised(self.net, self.device.type, self.ranks.count)
         self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
-        self.steps = Steps(parts, self.net, device_kind=self.device.type, precision=self.precision, micro=self.micro)
+        self.steps = Steps(
+            parts,
+            self.net,
+            device_kind=self.device.type,
+            precision=self.precision,
+            micro=self.micro,
+            ranks=self.ranks,
+        )
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -136,6 +152,8 @@ class Trainer:
         self._began = time.perf_counter() - self._spent
         scores: Scores | None = None
         diverged: str | None = None
+        if self.ranks is not None:
+            self.ranks.check(self.net)
         for point in range(len(self.curve) + 1, self.points + 1):
             until = math.ceil(self.units * point / self.points)
             self.used, diverged = self.stretch(self.used, until)
@@ -143,6 +161,10 @@ class Trainer:
             self._spent = time.perf_counter() - self._began
             if diverged is not None:
                 break
+            if self.ranks is not None:
+                self.ranks.check(self.net)
+                if self.ranks.rank > 0:
+                    continue
             scores = self.score(Split.DEV)
             self.curve.append(Point(self.used, self.used / self.units, self._spent, self.steps.means(), scores.metrics))
             self.watch(self.curve[-1])
@@ -159,6 +181,7 @@ class Trainer:
         broken: int | None = None
         net.train()
         with only(Split.TRAIN), installed(self.seed.child("train"), self._states), torch.no_grad():
+            timed = self.ranks is None  # all ranks stop at the same batch, and their clocks differ
             try:
                 while used < until and broken is None:
                     if source.acts:
@@ -170,10 +193,15 @@ class Trainer:
                     batch = self._encoded(encoder, raw, used)
                     share = (used + raw.units / 2) / self.units  # a step belongs to the middle of the units it uses
                     used += raw.units
-                    for loss in model.losses(net, batch):
+                    losses = model.losses(net, batch)
+                    if self.ranks is not None:
+                        losses = self.ranks.single(losses, type(model).__name__)
+                    for loss in losses:
                         steps.take(loss, min(share, 1.0), used)
                     shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
-                    if source.acts or shelf is not None or steps.tally.due():  # an environment waits for the net anyway
+                    if (
+                        source.acts or shelf is not None or steps.tally.due(timed)
+                    ):  # an environment waits for the net anyway
                         broken = steps.tally.look()
                     if shelf is not None and broken is None:
                         self._save(shelf, used)
@@ -203,7 +231,7 @@ class Trainer:
             for units, share, seconds, losses, metrics in state["curve"]
         ]
 
-    def _save(self, shelf: Shelf, used: int) -> None:
+    def _save(self, shelf: Shelf | Together, used: int) -> None:
         """Write a checkpoint. Between batches only: what a half-run generator of losses holds cannot be saved."""
         devices.synchronize(self.device.type)
         spent, generators = time.perf_counter() - self._began, read()
