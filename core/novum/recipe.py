@@ -39,7 +39,7 @@ class Recipe(Config):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decay of the weights, as the optimiser defines it."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Momentum of `sgd` and `rmsprop`; the other optimisers have none."""
+    """Momentum of `sgd`, `rmsprop` and `muon`; the other optimisers have none."""
     clip: Annotated[float, Field(ge=0)] = 0.0
     """Largest norm of the gradient of one loss; 0 clips nothing."""
     averaging: Literal["none", "ema"] = "none"

@@ -41,6 +41,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
     "pydantic": ("novum.config", "novum.recipe", "novum.claimfile"),
     "tomllib": ("novum.toml",),
+    "timm": ("novum.runner.optimizers",),
     "novum.cli": ("novum.cli",),
     "novum.decide": ("novum.decide", "novum.validate", "novum.experiment", "novum.compare"),
     "novum.study": ("novum.cli", "novum.compare"),
@@ -107,14 +108,14 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.executors.spool": ("numpy", "torch"),
     "novum.executors.leases": ("numpy", "torch", "time.time", "datetime"),
     "novum.runner": ("novum.trials", "novum.experiment", "novum.validate", "novum.hypothesize"),
-    "novum": (*PLUGINS, "pickle", "cloudpickle", "dill", "joblib", "timm", "transformers", "gymnasium", "sklearn"),
+    "novum": (*PLUGINS, "pickle", "cloudpickle", "dill", "joblib", "transformers", "gymnasium", "sklearn"),
     "novum_text": ("novum_vision", "novum_rl", "pickle", "cloudpickle", "dill", "joblib"),
     "novum_vision": ("novum_text", "novum_rl", "pickle", "cloudpickle", "dill", "joblib"),
     "novum_rl": ("novum_text", "novum_vision", "pickle", "cloudpickle", "dill", "joblib"),
 }
 LATE: Mapping[str, tuple[str, ...]] = {
     # what                  is imported outside of functions by these alone, for its import is slow
-    "torch": ("novum_vision.network", "novum_rl.network"),  # these two are themselves imported late
+    "torch": ("novum.runner.muon", "novum_vision.network", "novum_rl.network"),  # these are themselves imported late
     "scipy": (),
     "safetensors": (),
     "timm": (),
@@ -133,6 +134,7 @@ LATE: Mapping[str, tuple[str, ...]] = {
     "typer": ("novum.cli",),
     "rich": ("novum.cli",),
     "numpy": ("novum.sources", "novum.episodes", *PLUGINS),
+    "novum.runner.muon": (),
     "novum_vision.network": (),
     "novum_rl.network": (),
 }

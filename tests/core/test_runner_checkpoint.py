@@ -96,6 +96,9 @@ RECIPES: list[dict[str, Any]] = [
     {"optimizer": "adamw", "learning_rate": 0.01, "averaging": "ema", "clip": 0.1, "weight_decay": 0.1},
     {"optimizer": "rmsprop", "learning_rate": 0.01, "schedule": "cosine", "warmup": 0.3},
     {"optimizer": "adam", "learning_rate": 0.01, "clip": 0.1, "batch_size": 7, "budget": "2 epochs"},
+    {"optimizer": "adafactor", "learning_rate": 0.01, "schedule": "one-cycle"},
+    {"optimizer": "lion", "learning_rate": 0.01, "weight_decay": 0.1},
+    {"optimizer": "muon", "learning_rate": 0.01, "weight_decay": 0.1, "averaging": "ema"},
 ]
 
 
@@ -213,7 +216,7 @@ def test_an_optimisers_state_of_another_type_than_its_parameters_comes_back_as_i
 
     made: list[Exact] = []
 
-    def make(parts: Any, params: Any) -> Exact:
+    def make(parts: Any, params: Any, net: Any) -> Exact:
         made.append(Exact(params, {"lr": 0.1}))
         return made[-1]
 

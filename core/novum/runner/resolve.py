@@ -51,7 +51,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     """
     parts = Parts.of(arm)
     plugins.load("schedule", parts.recipe.schedule)
-    plugins.load("optimizer", parts.recipe.optimizer)
+    plugins.complete("optimizer", parts.recipe.optimizer)
     kind = device.kind()
     precision = device.precision(parts.recipe.precision, kind)
     with only(Split.TRAIN):

@@ -103,7 +103,7 @@ class Steps:
                     f"a loss of the model names the parameters below {prefix!r}, but its network has none there that "
                     f"are trained; it has {', '.join(heads)}."
                 )
-            self._optimizers[prefix] = (make_optimizer(self._parts, params), params)
+            self._optimizers[prefix] = (make_optimizer(self._parts, params, self._net), params)
         return self._optimizers[prefix]
 
     def _ema(self, averaged: Any, current: Any, count: Any) -> None:
@@ -135,13 +135,17 @@ class Steps:
         self.tally.sums = state["sums"]
 
 
-def make_optimizer(parts: Parts, params: list[nn.Parameter]) -> Any:
-    """The recipe's optimiser over some parameters; it receives those further recipe values that it names."""
+def make_optimizer(parts: Parts, params: list[nn.Parameter], net: nn.Module | None = None) -> Any:
+    """The recipe's optimiser over some parameters; it receives those further recipe values that it names.
+
+    net: what the parameters belong to, for an optimiser that treats kinds of layers differently.
+    """
     import inspect
 
     recipe = parts.recipe
     make = plugins.load("optimizer", recipe.optimizer)
-    named = set(inspect.signature(make).parameters)
-    extra = {name: value for name, value in recipe.model_dump().items() if name in named - {"learning_rate"}}
-    extra.pop("weight_decay", None)
+    named = set(inspect.signature(make).parameters) - {"learning_rate", "weight_decay"}
+    extra = {name: value for name, value in recipe.model_dump().items() if name in named}
+    if "net" in named:
+        extra["net"] = net
     return make(params, recipe.learning_rate, recipe.weight_decay, **extra)
