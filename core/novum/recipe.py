@@ -42,8 +42,9 @@ class Recipe(Config):
     """Momentum of `sgd`, `rmsprop` and `muon`; the other optimisers have none."""
     clip: Annotated[float, Field(ge=0)] = 0.0
     """Largest norm of the gradient of one loss; 0 clips nothing."""
-    averaging: Literal["none", "ema"] = "none"
-    """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
+    averaging: Literal["none", "ema", "swa"] = "none"
+    """What is scored and kept instead of the last weights: `ema`, their exponential moving average (decay 0.999, warmed
+    up); `swa`, their mean over the last quarter of the budget, with the statistics of batch norms estimated anew."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
     replicates: Literal["auto", "separate", "joint"] = "auto"

@@ -97,7 +97,7 @@ RECIPES: list[dict[str, Any]] = [
     {"optimizer": "rmsprop", "learning_rate": 0.01, "schedule": "cosine", "warmup": 0.3},
     {"optimizer": "adam", "learning_rate": 0.01, "clip": 0.1, "batch_size": 7, "budget": "2 epochs"},
     {"optimizer": "adafactor", "learning_rate": 0.01, "schedule": "one-cycle"},
-    {"optimizer": "lion", "learning_rate": 0.01, "weight_decay": 0.1},
+    {"optimizer": "lion", "learning_rate": 0.01, "weight_decay": 0.1, "averaging": "swa"},
     {"optimizer": "muon", "learning_rate": 0.01, "weight_decay": 0.1, "averaging": "ema"},
 ]
 

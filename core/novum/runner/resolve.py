@@ -20,7 +20,7 @@ from typing import Any
 
 from novum import plugins
 from novum.recipe import units
-from novum.runner import device
+from novum.runner import averaging, device
 from novum.runner.parts import Parts
 from novum.seeds import Seed
 from novum.task import Split, only
@@ -56,6 +56,8 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     precision = device.precision(parts.recipe.precision, kind)
     with only(Split.TRAIN):
         size = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe).size
+    count = units(parts.recipe.budget, size)
+    averaging.check(parts.recipe, count)
     evaluator = (arm.get("evaluator") or {}).get("plugin", parts.task.evaluator)
     parent = arm.get("start_from")
     return {
@@ -65,7 +67,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
             "evaluator": {"plugin": evaluator, **parts.evaluator.config.model_dump(mode="json")},
             "recipe": parts.recipe.model_dump(mode="json"),
         },
-        "units": units(parts.recipe.budget, size),
+        "units": count,
         "data": parts.task.fingerprint(),
         "checkpoint": parts.model.fingerprint(),
         "code": code(arm["task"]["plugin"], arm["model"]["plugin"], evaluator, parts.recipe),

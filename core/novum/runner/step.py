@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from novum import plugins
 from novum.errors import MismatchError
 from novum.runner import device as devices
+from novum.runner.averaging import average
 from novum.runner.clipping import clip
-from novum.runner.resume import fill, pieces, refill, tensors_of
+from novum.runner.resume import pieces, refill
 from novum.runner.schedules import with_warmup
 from novum.runner.tally import Tally
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from novum.data import Loss
+    from novum.data import Batch, Loss
     from novum.runner.parts import Parts
 
 
@@ -28,8 +29,6 @@ class Steps:
     """
 
     def __init__(self, parts: Parts, net: nn.Module, *, device_kind: str, precision: str, micro: int = 1) -> None:
-        import torch
-
         self._parts = parts
         self._net = net
         self._autocast = devices.autocast(precision, device_kind)
@@ -38,14 +37,12 @@ class Steps:
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._rate, self._clip = parts.recipe.learning_rate, parts.recipe.clip
         self.tally = Tally()
-        self._average: torch.optim.swa_utils.AveragedModel | None = None
-        if parts.recipe.averaging == "ema":
-            self._average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=self._ema)
+        self.average = average(net, parts.recipe)
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and kept: the average where the recipe asks for one."""
-        return self._net if self._average is None else self._average.module
+        """The network that is scored and kept: the average where the recipe asks for one and it has begun."""
+        return self._net if self.average is None else self.average.net
 
     def take(self, loss: Loss, share: float, units: int) -> None:
         """Compute one loss, differentiate it for the parameters that it names, and step. Waits for no device.
@@ -62,8 +59,8 @@ class Steps:
         optimizer.step()
         for param in params:  # as zero_grad does, without its record for a profiler
             param.grad = None
-        if self._average is not None:
-            self._average.update_parameters(self._net)
+        if self.average is not None:
+            self.average.update(share)
         self.tally.add(loss.name, value, units)
 
     def _differentiate(self, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
@@ -106,13 +103,11 @@ class Steps:
             self._optimizers[prefix] = (make_optimizer(self._parts, params, self._net), params)
         return self._optimizers[prefix]
 
-    def _ema(self, averaged: Any, current: Any, count: Any) -> None:
-        """Exponential moving average with decay min(0.999, (1 + n) / (10 + n)) after n updates."""
-        import torch
-
-        assert self._average is not None
-        done = float(self._average.n_averaged)  # `count` is the same on the device, and to read it is to wait for it
-        torch._foreach_lerp_(averaged, current, 1.0 - min(0.999, (1.0 + done) / (10.0 + done)))
+    def forward(self, net: nn.Module, batch: Batch) -> None:
+        """Compute the losses of a batch for another network of the same kind; nothing is trained."""
+        for loss in self._parts.model.losses(net, batch):
+            with self._autocast:
+                loss.function(net, *loss.arguments)
 
     def means(self) -> dict[str, float]:
         """The mean of each loss since the last call, by name."""
@@ -121,15 +116,15 @@ class Steps:
     def state(self) -> dict[str, Any]:
         """All that the next steps depend on beside the network itself."""
         return {
-            "average": None if self._average is None else tensors_of(self._average),
+            "average": None if self.average is None else self.average.state(),
             "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
             "sums": self.tally.sums,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave; raises what shows that it does not fit."""
-        if self._average is not None:
-            fill(self._average, state["average"])
+        if self.average is not None:
+            self.average.restore(state["average"])
         for prefix, saved in state["optimizers"]:
             refill(self._optimizer(prefix)[0], saved)
         self.tally.sums = state["sums"]

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from novum.data import Number, Scores
+from novum.errors import MismatchError
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
+from novum.runner.averaging import estimate
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.resume import (
     content,
@@ -128,6 +130,12 @@ class Trainer:
         self.net = net.to(self.device)
         self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
         self.steps = Steps(parts, self.net, device_kind=self.device.type, precision=self.precision, micro=self.micro)
+        if self.source.size is None and self.steps.average is not None and self.steps.average.estimates:
+            raise MismatchError(
+                f"recipe.averaging: 'swa' estimates the statistics of batch norms by one pass over `train`, which an "
+                f"environment does not have, and the network of {type(parts.model).__name__} has batch norms; say "
+                "'none' or 'ema'."
+            )
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -143,6 +151,7 @@ class Trainer:
             self._spent = time.perf_counter() - self._began
             if diverged is not None:
                 break
+            self._estimate()
             scores = self.score(Split.DEV)
             self.curve.append(Point(self.used, self.used / self.units, self._spent, self.steps.means(), scores.metrics))
             self.watch(self.curve[-1])
@@ -245,6 +254,20 @@ class Trainer:
     def scored(self) -> nn.Module:
         """The network that is scored and kept: the average where the recipe asks for one."""
         return self.steps.scored
+
+    def _estimate(self) -> None:
+        """Where the weights are a mean, set the statistics of batch norms to those of a pass over `train` by them. The
+        pass has a stream of its own and keeps no encoded unit, so that it changes no number of the training.
+        """
+        average = self.steps.average
+        if average is None or not average.estimates or not average.begun:
+            return
+        stream, encoder = self.seed.child("statistics"), Encoder(self.preparation, self.device)
+        with only(Split.TRAIN), installed(stream):
+            source = self.parts.task.source(Split.TRAIN, stream, self.parts.recipe)
+            act = Actor(self.parts.model, average.net, encoder)
+            passes = math.ceil((source.size or 0) / self.parts.recipe.batch_size)
+            estimate(average.net, (encoder.batch(source.next(act)) for _ in range(passes)), self.steps.forward)
 
     def score(self, split: Split) -> Scores:
         """Score one pass over a split, from a stream of its own."""
