@@ -17,6 +17,9 @@ from novum import plugins
 from novum.errors import ConfigError, closest
 from novum.recipe import Recipe
 
+PARTS = ("task", "model", "evaluator", "start_from", "start_once")
+"""What an arm has beside its recipe."""
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -45,7 +48,8 @@ class Arm:
     """One side of a comparison, as written. Immutable; `but` makes a changed copy.
 
     evaluator: None means the task's default. recipe: only the values given. start_from: the arm whose trained
-    weights this one begins with; it is trained once per seed.
+    weights this one begins with; it is trained once per seed, or with start_once a single time for all seeds, which
+    then begin alike.
     """
 
     task: Plugin
@@ -53,8 +57,14 @@ class Arm:
     evaluator: Plugin | None = None
     recipe: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     start_from: Arm | None = None
+    start_once: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.start_once, bool) or (self.start_once and self.start_from is None):
+            raise ConfigError(
+                f"start_once: received {self.start_once!r}; allowed: true where the arm has a start_from, which is "
+                "then trained once for all seeds, or false: once per seed. Add a start_from, or drop start_once."
+            )
         unknown = sorted(set(self.recipe) - set(Recipe.model_fields))
         if unknown:
             raise ConfigError(f"recipe: unknown option {unknown[0]!r}; {closest(unknown[0], Recipe.model_fields)}.")
@@ -64,11 +74,14 @@ class Arm:
         return hash(canonical(self.to_json()))
 
     def but(self, **changes: Any) -> Arm:
-        """A copy with some parts replaced: `task`, `model`, `evaluator`, `start_from`, or values of the recipe.
+        """A copy with some parts replaced: `task`, `model`, `evaluator`, `start_from`, `start_once`, or values of the
+        recipe. Without its start an arm has no `start_once` either.
 
         Raises ConfigError for a name that is none of these.
         """
-        parts = {name: changes.pop(name) for name in ("task", "model", "evaluator", "start_from") if name in changes}
+        parts = {name: changes.pop(name) for name in PARTS if name in changes}
+        if "start_from" in parts and parts["start_from"] is None:
+            parts.setdefault("start_once", False)
         return replace(self, **parts, recipe={**self.recipe, **changes})
 
     def to_json(self) -> dict[str, Any]:
@@ -79,6 +92,7 @@ class Arm:
             "evaluator": None if self.evaluator is None else self.evaluator.to_json(),
             "recipe": dict(self.recipe),
             "start_from": None if self.start_from is None else self.start_from.to_json(),
+            **({"start_once": True} if self.start_once else {}),  # else as claims were written before there was one
         }
 
     @classmethod
@@ -91,6 +105,7 @@ class Arm:
             evaluator=None if evaluator is None else _plugin("evaluator", evaluator),
             recipe=dict(data.get("recipe") or {}),
             start_from=None if start is None else cls.from_json(start),
+            start_once=data.get("start_once", False),
         )
 
 
@@ -123,9 +138,11 @@ def arm(
     model: str | Plugin,
     evaluator: str | Plugin | None = None,
     start_from: Arm | None = None,
+    start_once: bool = False,
     **recipe: Any,
 ) -> Arm:
-    """An arm: `novum.arm("gym", "ppo", budget="50_000 steps")`; further keywords are values of the recipe.
+    """An arm: `novum.arm("gym", "ppo", budget="50_000 steps")`; further keywords are values of the recipe. start_from
+    and start_once are described at `Arm`.
 
     Raises ConfigError for a keyword that no recipe has.
     """
@@ -135,6 +152,7 @@ def arm(
         evaluator=Plugin("evaluator", evaluator) if isinstance(evaluator, str) else evaluator,
         recipe=recipe,
         start_from=start_from,
+        start_once=start_once,
     )
 
 

@@ -32,6 +32,42 @@ def cost(arms: Mapping[str, Mapping[str, Any]], task: str) -> tuple[float, float
     return tuple(math.fsum(each[part] for each in measured) for part in ("block", "seed"))  # type: ignore[return-value]
 
 
+def told(task: Mapping[str, Any]) -> str:
+    """How the seeds of a task's arms are trained, in words, from its plan."""
+    blocks = task.get("blocks")
+    if blocks is None:
+        return "each trial on its own"
+    sizes = sorted({len(block) for block in blocks})
+    many = str(sizes[-1]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return f"together, {many} seeds in one process, one step for all"
+
+
+def reason(task: Mapping[str, Any]) -> str:
+    """Why the seeds of a task's arms are trained as they are, in words, from its plan."""
+    found = {side: each for side, each in task.get("together", {}).items() if each is not None}
+    apart = {side: each["undefined"] for side, each in found.items() if "undefined" in each}
+    if apart:
+        same = len(set(apart.values())) == 1 and len(apart) == len(found)
+        return next(iter(apart.values())) if same else "; ".join(f"{side}: {why}" for side, why in apart.items())
+    if task.get("blocks") is None:
+        return "the claim may be decided after any pair"
+    shares = {side: _share(task, each) for side, each in found.items()}
+    return ", ".join(f"{side}: a seed takes {share:.2g} of its time alone" for side, share in shares.items())
+
+
+def seconds(task: Mapping[str, Any], side: str) -> float | None:
+    """Seconds that a unit of experience takes a seed of a block; None where the seeds are trained apart."""
+    if task.get("blocks") is None:
+        return None
+    measured, size = task["together"][side], sum(map(len, task["blocks"])) / len(task["blocks"])
+    return float(measured["block"] / size + measured["seed"])
+
+
+def _share(task: Mapping[str, Any], measured: Mapping[str, float]) -> float:
+    size = sum(map(len, task["blocks"])) / len(task["blocks"])
+    return (measured["block"] / size + measured["seed"]) / measured["apart"]
+
+
 def best(pairs: int, cost: tuple[float, float]) -> int:
     """Pairs between two looks at which a claim that is decided half way costs least; the smallest of the best.
 

@@ -24,6 +24,7 @@ LONGEST_CLAIM = 1000
 LONGEST_NAME = 64
 MOST_COMPARISONS = 1000
 ARM_KEYS = ("task", "model", "evaluator", "recipe", "start_from")
+"""Tables of an arm; each may be overridden key by key."""
 
 
 class Override(config.Config):
@@ -39,6 +40,8 @@ class Override(config.Config):
     """Values of the recipe to replace."""
     start_from: dict[str, Any] | None = None
     """Overrides that make the parent arm, whose trained weights this arm begins with."""
+    start_once: bool | None = None
+    """Whether the parent is trained once for all seeds, rather than once per seed (the default)."""
 
 
 class TaskTable(Override):
@@ -235,7 +238,7 @@ def _take_bars(data: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dic
 
 def _compare(written: ClaimFile, name: str, treatment: str, where: str, bar: float | None) -> Comparison:
     table = written.tasks[name]
-    base = {key: getattr(table, key) for key in ARM_KEYS}
+    base = {key: getattr(table, key) for key in (*ARM_KEYS, "start_once")}
     control = _merge(_merge(base, written.control), table.control)
     treated = _merge(_merge(base, written.treatments[treatment]), table.treatments.get(treatment, Override()))
     return Comparison(
@@ -256,7 +259,8 @@ def _merge(base: Mapping[str, Any], over: Override | Mapping[str, Any]) -> dict[
         old = merged.get(key) or {}
         other = "plugin" in new and new["plugin"] != old.get("plugin")
         merged[key] = dict(new) if other or key == "start_from" else {**old, **new}
-    return merged
+    once = over.get("start_once") if isinstance(over, Mapping) else over.start_once
+    return merged if once is None else {**merged, "start_once": once}
 
 
 def _arm(data: Mapping[str, Any], where: str) -> Arm:
@@ -268,15 +272,20 @@ def _arm(data: Mapping[str, Any], where: str) -> Arm:
     parent = None
     if data.get("start_from"):
         over = config.parse(Override, data["start_from"], f"{where}.start_from")
-        own = {key: value for key, value in data.items() if key != "start_from"} | {"start_from": None}
+        own = {**data, "start_from": None, "start_once": None}
         parent = _arm(_merge(own, over), f"{where}.start_from")
     evaluator = data.get("evaluator") or None
     if evaluator is not None and "plugin" not in evaluator:
         raise ConfigError(f'{where}.evaluator: no plugin is named; write evaluator = {{ plugin = "…" }}.')
     if evaluator is not None and not isinstance(evaluator["plugin"], str):
         raise ConfigError(f"{where}.evaluator.plugin: received {shown(evaluator['plugin'])}; give a plugin's name.")
-    alone = Arm.from_json({**data, "evaluator": evaluator, "start_from": None})
-    return alone if parent is None else alone.but(start_from=parent)
+    once = bool(data.get("start_once"))
+    if once and parent is None:
+        raise ConfigError(
+            f"{where}.start_once: received true, but this arm has no start_from; add one, or drop start_once."
+        )
+    alone = Arm.from_json({**data, "evaluator": evaluator, "start_from": None, "start_once": False})
+    return alone if parent is None else alone.but(start_from=parent, start_once=once)
 
 
 def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:

@@ -13,8 +13,9 @@ A plan is plain JSON::
     tasks        name → control, treatment: plans of arms (control null where `bar` is a number); metric; margin;
                  scale; resolution; signature; test: the registered sequential test, its looks and critical values;
                  secondary: the uncorrected test of a task that does not decide alone, or null; power; dev: its size
-                 and the arms scored on it before; budgets; trials_per_pair; blocks: the seeds that are trained
-                 together, or null where each trial is trained on its own
+                 and the arms scored on it before; budgets; trials_per_pair; trials_once; together: by side what
+                 training seeds together was measured to cost, or why they are trained apart; blocks: the seeds that are
+                 trained together, or null where each trial is trained on its own
     average      {"test", "power"} where the scope is the average over tasks, else null
     fixed        critical values of the fixed-n test on new data at each look, by the levels of the experiment
 """
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from novum import blocks, spread
 from novum.arm import Arm, canonical
 from novum.errors import ConfigError, PluginError, closest
-from novum.experiment import Experiment, chain, meant
+from novum.experiment import Experiment, lineage, meant
 from novum.stats.design import Design, earliest, smallest
 from novum.stats.design import design as registered_test
 from novum.stats.paired import boundary
@@ -41,6 +42,7 @@ METHOD = {"name": "sequential", "version": 1}
 OPEN = 1000
 """Pairs at which a claim without a declared maximum ends after all: a plan lists its critical values."""
 KINDS = ("score", "success", "episodes")
+UNASKED = {"undefined": "nobody asked whether they are better trained together"}
 BY_SIGNS = ("success", "episodes")
 """Kinds of metric whose differences over seeds can be far from normal, such as two-pointed: they get sign-flips."""
 
@@ -166,7 +168,9 @@ def _task(
         )
     sizes = {fact["id"]: fact["value"] for fact in observed["facts"]}
     plans = {"control": None if control is None else control["plan"], "treatment": treatment["plan"]}
-    chains = {side: list(chain(plan)) for side, plan in plans.items() if plan is not None}
+    chains = {side: list(lineage(plan)) for side, plan in plans.items() if plan is not None}
+    often = {canonical(plan) for line in chains.values() for plan, single in line if not single}
+    once = {canonical(plan) for line in chains.values() for plan, single in line if single} - often
     return {
         **plans,
         "bar": bar,
@@ -180,8 +184,10 @@ def _task(
         },
         "size": sizes.get("dev.size"),
         "signature": first["signature"],
-        "budgets": {side: [plan["units"] for plan in plans] for side, plans in chains.items()},
-        "trials_per_pair": len({canonical(plan) for plans in chains.values() for plan in plans}),
+        "budgets": {side: [plan["units"] for plan, _ in line] for side, line in chains.items()},
+        "trials_per_pair": len(often),
+        "trials_once": len(once),
+        "together": {side: arms[f"{name}/{side}"].get("together") or UNASKED for side in chains},
     }
 
 

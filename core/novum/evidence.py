@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from novum.experiment import SIDES, Experiment, Trial
+from novum.experiment import SIDES, Experiment, Trial, lineage
 
 if TYPE_CHECKING:
     from novum.ledger import Ledger
@@ -37,6 +37,7 @@ def evidence(ledger: Ledger, experiment: Experiment, split: str, *, items: bool 
         scored = {row["key"]: row for row in ledger.trials(keys=[f"{trial.key}-{split}" for trial in started])}
     metrics = ledger.scores([score_key(trial.key, split) for trial in started], split)
     rows: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in experiment.tasks}
+    charged: set[tuple[str, str, str]] = set()
     for trial in started:
         row = broken[trial.key] or stored[trial.key]  # what starts from a broken trial is broken with it
         if row["state"] not in ENDED:
@@ -47,13 +48,30 @@ def evidence(ledger: Ledger, experiment: Experiment, split: str, *, items: bool 
         metric = experiment.tasks[trial.task]["metric"]["name"]
         failed = row if row["state"] == "failed" else again if again and again["state"] == "failed" else None
         side = _side(row, failed, metrics.get(score_key(trial.key, split)), metric)
-        side["seconds"] += sum(_seconds(stored.get(above.key)) for above in list(trial.line())[1:])
+        side |= _above(trial, stored, charged)
+        side["seconds"] += side.pop("above") + side.get("once", 0.0)
         side["key"] = score_key(trial.key, split)
         rows[trial.task].setdefault(trial.index, {"index": trial.index})[trial.side] = side
     found = {name: tuple(_pairs(rows[name], experiment.tasks[name])) for name in rows}
     if items:
         found = {name: _with_items(ledger, pairs, experiment.tasks[name], split) for name, pairs in found.items()}
     return Evidence({name: tuple(_bare(pair) for pair in pairs) for name, pairs in found.items()})
+
+
+def _above(trial: Trial, stored: Mapping[str, Any], charged: set[tuple[str, str, str]]) -> dict[str, float]:
+    """Seconds of the trials that this one starts from: "above", and "once" those that serve all seeds, which the first
+    pair of its task and side bears alone.
+    """
+    found = {"above": 0.0}
+    for (_, single), above in list(zip(lineage(trial.plan), trial.line(), strict=True))[1:]:
+        spent = _seconds(stored.get(above.key))
+        place = (trial.task, trial.side, above.key)
+        if not single:
+            found["above"] += spent
+        elif place not in charged:
+            charged.add(place)
+            found["once"] = found.get("once", 0.0) + spent
+    return found
 
 
 def _broken_above(trial: Trial, stored: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -39,8 +39,11 @@ class Trial:
     @classmethod
     def of(cls, task: str, side: str, index: int, plan: Mapping[str, Any], seed: Mapping[str, Any]) -> Trial:
         """The trial of a plan at a seed, with its key. Of the seed's "indices" it keeps what the plan's mode needs."""
-        above = plan["start_from"]
-        parent = None if above is None else cls.of(task, f"{side}'s start", index, above, seed)
+        above, parent = plan["start_from"], None
+        if above is not None and once(plan):
+            parent = cls.of(task, f"{side}'s start", 0, above, {**seed, "index": 0, "indices": None})
+        elif above is not None:
+            parent = cls.of(task, f"{side}'s start", index, above, seed)
         own = {**seed, "indices": (seed["indices"] or [index]) if mode(plan) == "joint" else None}
         return cls(fingerprint({"plan": plan, "seed": own}), task, side, index, plan, own, parent)
 
@@ -120,7 +123,8 @@ class Experiment:
     @property
     def size(self) -> int:
         """Trials of the whole plan, parents included, each counted once."""
-        return sum(len(self._seeds["indices"]) * task["trials_per_pair"] for task in self.tasks.values())
+        seeds = len(self._seeds["indices"])
+        return sum(seeds * task["trials_per_pair"] + task.get("trials_once", 0) for task in self.tasks.values())
 
     def confirming(self) -> Iterator[Trial]:
         """The trials that may be scored on new data: those of the plan, or as many of the seeds that follow them."""
@@ -162,10 +166,24 @@ def chain(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         above = above["start_from"]
 
 
+def once(plan: Mapping[str, Any]) -> bool:
+    """Whether one trial of what a plan starts from serves all seeds. A plan of an earlier Novum does not say."""
+    return bool(plan.get("start_once", False))
+
+
+def lineage(plan: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], bool]]:
+    """The plans of `chain`, each with whether a single trial of it serves all seeds."""
+    shared = False
+    for each in chain(plan):
+        yield each, shared
+        shared = shared or once(each)
+
+
 def meant(plan: Mapping[str, Any]) -> str:
     """The arm that a plan is of, whatever code and device it was planned with."""
     above = plan["start_from"]
     parts = {name: plan[name] for name in ("arm", "units", "data", "checkpoint")}
+    parts |= {"start_once": True} if once(plan) else {}
     return fingerprint(parts | {"start_from": None if above is None else meant(above)})
 
 

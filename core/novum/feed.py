@@ -17,6 +17,7 @@ from novum import disk, faults, pieces, together
 from novum.errors import DiskFullError
 from novum.faults import ATTEMPTS
 from novum.lab import reraise
+from novum.needs import Needs
 from novum.pieces import Piece
 from novum.runner import checkpoint
 
@@ -75,6 +76,7 @@ class Feed:
         self._running: dict[str, _Work] = {}  # by the job's id
         self._busy: set[str] = set()  # keys of the pieces in them
         self._troubles: dict[str, _Troubles] = {}
+        self._needs = Needs(lab)
         self._lost: str | None = None  # whose process died last: others go first, should the cause be passing
         self._states: dict[str, str] = {}
         self._elsewhere: set[str] = set()
@@ -180,10 +182,12 @@ class Feed:
                 return None
             attempts[key] = attempt
         try:
+            needs = {} if trouble.alone else self._needs.of(piece.trial, len(members))
             if piece.split is None and piece.trial.seed["indices"] is not None:
-                job = together.job(self._lab, [each.trial for each in members], attempts, self._points, trouble.micro)
+                block = [each.trial for each in members]
+                job = together.job(self._lab, block, attempts, self._points, trouble.micro, needs)
             else:
-                job = replace(piece.job(self._lab, self._points, trouble.micro), attempt=attempts[piece.key])
+                job = replace(piece.job(self._lab, self._points, trouble.micro, needs), attempt=attempts[piece.key])
         except BaseException:
             for key, at in attempts.items():
                 ledger.release(key, "stopped before it began", at)
@@ -214,9 +218,13 @@ class Feed:
         del self._running[result.job.id]
         self._busy -= work.pieces.keys()
         checkpoint.discard(self._lab.folder, result.job.id)
+        for sentence in self._lab.executor.remarks():
+            self._lab.listener.say(sentence)
         if fault == "disk":
             disk.wait(self._lab)
         for key, (state, value) in ended.items():
+            if state == "done" and work.pieces[key].split is None:
+                self._needs.learn(work.pieces[key].trial, value)
             if state == "superseded":
                 row = self._lab.ledger.trial(key)
                 self._states[key] = "planned" if row is None else str(row["state"])
@@ -309,6 +317,7 @@ class Feed:
         """
         trouble = self._trouble(work.job.id)
         piece = next(iter(work.pieces.values()))
+        self._needs.doubt(piece.trial)
         batch = int(piece.trial.plan["arm"]["recipe"]["batch_size"])
         if not trouble.alone:
             trouble.alone = True

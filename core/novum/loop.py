@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from novum import archive, streams
+from novum import archive, blocks, streams
 from novum import experiment as experiments
 from novum import validate as validation
 from novum.arm import canonical, fingerprint
@@ -263,6 +263,14 @@ def announced(plan: Mapping[str, Any], hypothesis: Hypothesis) -> list[str]:
             f"max_seeds is raised from {hypothesis.max_seeds} to {count}: with fewer pairs nothing could be supported "
             "at this level."
         )
+    said += [
+        f"On {name} seeds are trained {blocks.told(task)} ({blocks.reason(task)}); looks come after each block."
+        for name, task in plan["tasks"].items()
+        if task["blocks"] is not None
+    ]
+    single = ", ".join(name for name in plan["order"] if plan["tasks"][name].get("trials_once"))
+    if single:
+        said.append(f"Trained once for all seeds: a start on {single}; the claim is about that one network.")
     powers = {name: plan["tasks"][name]["power"] for name in plan["order"]}
     if plan["average"] is not None:
         powers = {"the average": plan["average"]["power"]}

@@ -50,8 +50,10 @@ class Piece:
         row = self.trial.to_json()
         return row if self.split is None else {**row, "key": self.key, "kind": "score", "of": self.trial.key}
 
-    def job(self, lab: Lab, points: int = POINTS, micro: int = 1) -> Job:
-        """For the executor. micro: pieces into which each batch is split, to fit into less memory."""
+    def job(self, lab: Lab, points: int = POINTS, micro: int = 1, needs: Mapping[str, int] | None = None) -> Job:
+        """For the executor. micro: pieces into which each batch is split, to fit into less memory. needs: the memory
+        that it was measured to need (see `novum.needs`), for an executor that packs trials by it.
+        """
         from novum.executors import Job
 
         trial = self.trial
@@ -59,7 +61,7 @@ class Piece:
             "plan": trial.plan,
             "seed": {name: trial.seed[name] for name in ("root", "block", "index")},
             "local": local_code(trial.plan["arm"]),
-            "resources": resources(trial.plan["arm"]["recipe"]),
+            "resources": resources(trial.plan["arm"]["recipe"], needs),
         }
         if self.split is None:
             parent = None if trial.parent is None else weights(lab, trial.parent)
@@ -70,12 +72,13 @@ class Piece:
         return Job(self.key, kind, payload, timeout=time_limit(lab, trial.plan, points), about=self.row())
 
 
-def resources(recipe: Mapping[str, Any]) -> dict[str, float]:
-    """What a cluster reserves for one trial of a recipe: {"cpus", "gpus", "memory" in bytes}, without what it leaves
-    open.
+def resources(recipe: Mapping[str, Any], needs: Mapping[str, int] | None = None) -> dict[str, float]:
+    """What a trial of a recipe takes: {"cpus", "gpus", "memory" in bytes}, which a cluster reserves, "devices" where it
+    runs over several, and the memory that it was measured to need; without what is left open.
     """
-    memory = recipe.get("memory_gb")
+    memory, devices = recipe.get("memory_gb"), recipe.get("devices", 1)
     asked = {"cpus": recipe.get("cpus", 1), "gpus": recipe.get("gpus"), "memory": memory and memory * 1e9}
+    asked |= {"devices": devices if devices > 1 else None, **(needs or {})}
     return {name: amount for name, amount in asked.items() if amount is not None}
 
 

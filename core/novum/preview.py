@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from novum.experiment import SIDES, Experiment, chain, meant
+from novum.experiment import SIDES, Experiment, lineage, meant
 from novum.numbers import undefined
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def preview(lab: Lab, experiment: Experiment, line: str, said: list[str], noise:
         found[name] = _test(test, power) | {
             "unit": "on the tasks' scales" if task is None else task["metric"]["unit"] or task["metric"]["name"],
             "margin": test["claimed"],
-            "trials_per_pair": experiment.size // len(plan["seeds"]["indices"])
+            "trials_per_pair": sum(each["trials_per_pair"] for each in experiment.tasks.values())
             if task is None
             else task["trials_per_pair"],
             "noise": None if name not in noise else noise[name] | _needed(test, power, noise[name]),
@@ -119,9 +119,12 @@ def _needed(test: Mapping[str, Any], power: Mapping[str, Any], noise: Mapping[st
 
 
 def _cost(ledger: Ledger, task: Mapping[str, Any], test: Mapping[str, Any], power: Mapping[str, Any]) -> dict[str, Any]:
-    """Device-seconds of a pair and of the whole plan, from trials of these arms that were recorded before."""
-    parts = {meant(each) for side in SIDES if task[side] is not None for each in chain(task[side])}
-    spent: dict[str, list[float]] = {part: [] for part in parts}
+    """Device-seconds of a pair and of the whole plan, from trials of these arms that were recorded before. What is
+    trained once for all seeds is part of the whole alone.
+    """
+    line = [each for side in SIDES if task[side] is not None for each in lineage(task[side])]
+    often = {meant(plan) for plan, single in line if not single}
+    spent: dict[str, list[float]] = {meant(plan): [] for plan, _ in line}
     for row in ledger.trials():
         if row["kind"] == "train" and row["state"] == "done":
             arm = meant(row["plan"]["plan"])
@@ -130,6 +133,8 @@ def _cost(ledger: Ledger, task: Mapping[str, Any], test: Mapping[str, Any], powe
     if not all(spent.values()):
         nothing = undefined("not every arm has a recorded trial; the rehearsal's estimate stands above")
         return {"pair": nothing, "whole": nothing, "trials": 0}
-    pair = math.fsum(math.fsum(each) / len(each) for each in spent.values())
+    means = {part: math.fsum(each) / len(each) for part, each in spent.items()}
+    pair = math.fsum(mean for part, mean in means.items() if part in often)
+    whole = pair * test["looks"][-1] + math.fsum(mean for part, mean in means.items() if part not in often)
     count = sum(len(each) for each in spent.values())
-    return {"pair": float(f"{pair:.4g}"), "whole": float(f"{pair * test['looks'][-1]:.4g}"), "trials": count}
+    return {"pair": float(f"{pair:.4g}"), "whole": float(f"{whole:.4g}"), "trials": count}

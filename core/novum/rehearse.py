@@ -1,8 +1,8 @@
 """The rehearsal: before a claim is registered, every arm takes a few steps in a worker.
 
-It shows that the arm trains, scores and saves, how fast it is, and how its arithmetic is done best on this machine. The
-answers to the last ("how" in a plan) decide numbers, so they are measured once, kept in the ledger, and frozen into the
-plan.
+It shows that the arm trains, scores and saves, how fast it is, how much memory its first steps need, and how its
+arithmetic is done best on this machine. The answers to the last ("how" in a plan) decide numbers, so they are measured
+once, kept in the ledger, and frozen into the plan.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from novum import blocks
 from novum.arm import fingerprint
 from novum.blocks import apart
-from novum.experiment import SIDES, Experiment, mode
+from novum.experiment import SIDES, Experiment, lineage, mode
 from novum.lab import local_code
 from novum.pieces import POINTS, speed_key
 
@@ -36,7 +37,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     )
     resolved = {}
     for name, told in found.items():
-        answers = told.pop("how")
+        answers, above = told.pop("how"), told.pop("above", [])
         if settled[name] is None:
             lab.ledger.record_observation(how_key(plans[name]), answers)
         resolved[name] = {
@@ -44,7 +45,11 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
             "plan": answered(plans[name], (settled[name] or answers)["chain"]),
             "together": (settled[name] or answers)["together"],
         }
-        lab.ledger.record_observation(speed_key(plans[name]), told)
+        each: Mapping[str, Any] | None = plans[name]
+        for speed in [told, *above]:
+            assert each is not None
+            lab.ledger.record_observation(speed_key(each), speed)
+            each = each["start_from"]
     return replace(seen, resolved=_agreed(resolved))
 
 
@@ -72,25 +77,24 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
     """Say how many trials a plan of rehearsed arms has, and how long they may take."""
     tasks = plan.tasks.items()
     arms = {f"{name}/{side}": task[side] for name, task in tasks for side in SIDES if task[side] is not None}
+    seeds = len(plan.record["seeds"]["indices"])
     total, seconds = 0, 0.0
     for name, arm in arms.items():
         speed = lab.ledger.observation(speed_key(arm))
         assert speed is not None, f"{name} was not rehearsed"
         sizes = {fact["id"]: fact["value"] for fact in seen.observations[name.rsplit("/", 1)[0]]["facts"]}
         scoring = speed["score_seconds"] * (sizes.get("dev.size", speed["scored"]) / max(speed["scored"], 1))
-        chain, depth = arm, 0
-        while chain is not None:
-            seconds += len(plan.record["seeds"]["indices"]) * (
-                chain["units"] * speed["seconds_per_unit"] + POINTS * scoring
-            )
-            chain, depth = chain["start_from"], depth + 1
-        total += depth * len(plan.record["seeds"]["indices"])
+        task, side = name.rsplit("/", 1)
+        unit = blocks.seconds(plan.tasks[task], side) or speed["seconds_per_unit"]
+        for each, single in lineage(arm):
+            times = 1 if single else seeds
+            seconds += times * (each["units"] * unit + POINTS * scoring)
+            total += times
     about = lab.executor.describe()
     if plan.record["open"]:
-        pairs = len(plan.record["seeds"]["indices"])
-        each = duration(seconds / pairs / about["workers"])
+        pair = duration(seconds / seeds / about["workers"])
         return (
-            f"No maximum is declared: about {each} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
+            f"No maximum is declared: about {pair} a pair, until it is decided; Ctrl-C is safe, and `--pairs` pauses."
         )
     return f"{trials_line(total, seconds / about['workers'], about)}; a decision ends it early; Ctrl-C is safe."
 

@@ -34,7 +34,8 @@ class Run:
     metrics, tables: on dev, after training. curve: points {"units", "share", "seconds", "losses", "metrics"}.
     test: {"metrics", "tables"} where it was asked for, else None. diverged: why training broke off, else None.
     facts: {"units", "seconds", "bytes", "start", "memory"}; "memory" is the peak while it trained, {"bytes", "what"}
-        ("process": resident memory of the process; "cuda": tensors on the GPU), or {"undefined": why}.
+        ("process": resident memory of the process; "cuda": tensors on the GPU) and what else packing needs, or
+        {"undefined": why}.
     """
 
     key: str

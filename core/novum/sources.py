@@ -65,15 +65,19 @@ class Examples(Source):
         return len(self.ids)
 
     def next(self, act: Act) -> Batch:
+        return self.at(self.rows())
+
+    def rows(self) -> np.ndarray:
+        """Positions of the next training batch's examples, int64 (batch_size,); it is used up by asking."""
         while len(self._order) < self._batch_size:
             self._order = np.concatenate([self._order, self._pass(self._epoch)])
             self._epoch += 1
         rows, self._order = self._order[: self._batch_size], self._order[self._batch_size :]
-        return self._batch(rows)
+        return rows
 
     def each(self, act: Act) -> Iterator[Batch]:
         for start in range(0, self.size, SCORING_BATCH):
-            yield self._batch(np.arange(start, min(start + SCORING_BATCH, self.size)))
+            yield self.at(np.arange(start, min(start + SCORING_BATCH, self.size)))
 
     def hashes(self) -> tuple[str, ...]:
         if self._hashes is None:
@@ -97,14 +101,19 @@ class Examples(Source):
     def _pass(self, number: int) -> np.ndarray:
         return self._seed.child("epoch", number).numpy().permutation(self.size)
 
-    def _batch(self, rows: np.ndarray) -> Batch:
+    def at(self, rows: np.ndarray) -> Batch:
+        """The examples at some positions, as a batch."""
         array = isinstance(self.inputs, np.ndarray)
         return Batch(
             inputs=self.inputs.take(rows, 0) if array else [self.inputs[row] for row in rows.tolist()],
             targets=None if self.targets is None else self.targets.take(rows, 0),
             units=len(rows),
-            ids=tuple(self._names.take(rows).tolist()),
+            ids=self.named(rows),
         )
+
+    def named(self, rows: np.ndarray) -> tuple[str, ...]:
+        """Unit ids at some positions."""
+        return tuple(self._names.take(rows).tolist())
 
 
 def content_hash(unit: Any) -> str:

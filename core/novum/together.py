@@ -29,10 +29,18 @@ def identity(trial: Trial) -> str:
     return f"{fingerprint([each.key for each in trial.together()])}-{KIND}"
 
 
-def job(lab: Lab, trials: Sequence[Trial], attempts: Mapping[str, int], points: int = POINTS, micro: int = 1) -> Job:
+def job(
+    lab: Lab,
+    trials: Sequence[Trial],
+    attempts: Mapping[str, int],
+    points: int = POINTS,
+    micro: int = 1,
+    needs: Mapping[str, int] | None = None,
+) -> Job:
     """For the executor: train these trials, the members of a block that can begin, at once.
 
-    attempts: at which attempt each of them is; what is not named there is trained and not told of.
+    attempts: at which attempt each of them is; what is not named there is trained and not told of. needs: of all of
+    them together, see `Piece.job`.
     """
     first = trials[0]
     payload: dict[str, Any] = {
@@ -42,7 +50,7 @@ def job(lab: Lab, trials: Sequence[Trial], attempts: Mapping[str, int], points: 
         "seeds": [{name: each.seed[name] for name in ("root", "block", "index")} for each in trials],
         "parents": [None if each.parent is None else weights(lab, each.parent) for each in trials],
         "local": local_code(first.plan["arm"]),
-        "resources": resources(first.plan["arm"]["recipe"]),
+        "resources": resources(first.plan["arm"]["recipe"], needs),
         "points": points,
         "tracker": lab.tracker,
         "micro": micro,

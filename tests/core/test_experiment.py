@@ -228,7 +228,7 @@ def test_an_exploratory_trial_of_the_treatment_leaves_the_first_block_unseen(led
 
 
 def test_a_trials_key_changes_with_everything_that_was_planned() -> None:
-    seed = {"root": 0, "block": "0", "index": 0}
+    seed = {"root": 0, "block": "0", "index": 0, "indices": None}
 
     def key(plan: dict[str, Any], **other: Any) -> str:
         return Trial.of("digits", "control", 0, plan, seed | other).key
@@ -249,13 +249,13 @@ def test_a_trials_key_changes_with_everything_that_was_planned() -> None:
 
 
 def test_an_equal_trial_has_one_key_in_every_task_and_on_every_side() -> None:
-    seed = {"root": 0, "block": "0", "index": 0}
+    seed = {"root": 0, "block": "0", "index": 0, "indices": None}
 
     assert Trial.of("a", "control", 0, plan("x"), seed).key == Trial.of("b", "treatment", 0, plan("x"), seed).key
 
 
 def test_a_line_of_arms_is_one_trial_each_on_the_same_seed() -> None:
-    seed = {"root": 0, "block": "0", "index": 0}
+    seed = {"root": 0, "block": "0", "index": 0, "indices": None}
 
     trial = Trial.of("a", "control", 0, plan("x", start=plan("y", start=plan("z"))), seed)
 

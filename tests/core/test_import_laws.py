@@ -39,7 +39,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "safetensors": ("novum.runner.artifacts", "novum.runner.checkpoint"),
     "tensorboard": ("novum.trackers.tensorboard",),
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
-    "pydantic": ("novum.config", "novum.recipe", "novum.claimfile"),
+    "pydantic": ("novum.config", "novum.recipe", "novum.claimfile", "novum.mlp"),
     "tomllib": ("novum.toml",),
     "timm": ("novum.runner.optimizers",),
     "novum.cli": ("novum.cli",),
@@ -62,6 +62,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.lab",
         "novum.trials",
         "novum.pieces",
+        "novum.together",
         "novum.session",
         "novum.archive",
         "novum.repair",
@@ -94,13 +95,18 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.trials": ("numpy", "torch"),
     "novum.feed": ("numpy", "torch"),
     "novum.pieces": ("numpy", "torch"),
+    "novum.together": ("numpy", "torch"),
+    "novum.blocks": ("numpy", "torch"),
     "novum.faults": ("numpy", "torch"),
+    "novum.needs": ("numpy", "torch"),
+    "novum.nvml": ("novum", "numpy", "torch"),
     "novum.session": ("numpy", "torch"),
     "novum.archive": ("numpy", "torch"),
     "novum.repair": ("novum.decide", "novum.validate", "numpy", "torch"),
     "novum.executors.base": ("numpy", "torch"),
     "novum.executors.local": ("numpy", "torch"),
     "novum.executors.parcels": ("numpy", "torch", "ray"),
+    "novum.executors.placing": ("numpy", "torch"),
     "novum.executors.ray": ("numpy", "torch"),
     "novum.executors.ray_cluster": ("numpy", "torch"),
     "novum.executors.ray_worker": ("numpy", "torch"),
@@ -115,7 +121,10 @@ NEVER: Mapping[str, tuple[str, ...]] = {
 }
 LATE: Mapping[str, tuple[str, ...]] = {
     # what                  is imported outside of functions by these alone, for its import is slow
-    "torch": ("novum.runner.muon", "novum_vision.network", "novum_rl.network"),  # these are themselves imported late
+    "torch": (
+        *("novum_vision.network", "novum_rl.network"),  # all of these are themselves imported late
+        *("novum.runner.batched", "novum.runner.joint", "novum.runner.muon", "novum.runner.table"),
+    ),
     "scipy": (),
     "safetensors": (),
     "timm": (),
@@ -133,7 +142,9 @@ LATE: Mapping[str, tuple[str, ...]] = {
     "psycopg": (),
     "typer": ("novum.cli",),
     "rich": ("novum.cli",),
-    "numpy": ("novum.sources", "novum.episodes", *PLUGINS),
+    "numpy": ("novum.sources", "novum.episodes", "novum.runner.table", *PLUGINS),
+    "novum.runner.joint": ("novum.runner.together",),
+    "novum.runner.together": (),
     "novum.runner.muon": (),
     "novum_vision.network": (),
     "novum_rl.network": (),

@@ -69,7 +69,7 @@ def test_a_trial_that_fills_an_array_shows_it_and_the_next_one_does_not(study: A
 def test_the_peak_is_kept_in_the_record_and_given_as_a_column(study: Any, arm: Any) -> None:
     run = study.train(arm())
 
-    assert run.facts["memory"] == {"bytes": run.facts["memory"]["bytes"], "what": "process"}
+    assert {"bytes", "what"} <= run.facts["memory"].keys() <= {"bytes", "what", "shared"}
     assert [row["memory_bytes"] for row in study.rows()] == [run.facts["memory"]["bytes"]]
     assert study.train(arm()).facts == run.facts  # read back
 
@@ -189,7 +189,7 @@ def test_a_system_without_getrusage_is_undefined(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("peak", "told"),
     [
-        (4096, {"bytes": 4096, "what": "cuda"}),
+        (4096, {"bytes": 4096, "what": "cuda", "reserved": 8192}),
         (0, {"undefined": "torch's allocator on this GPU keeps no statistics"}),
     ],
 )
@@ -209,12 +209,63 @@ def test_on_a_gpu_the_peak_is_that_of_torchs_tensors_on_this_workers_device(
     monkeypatch.setattr(torch.cuda, "init", lambda: asked.append(("init", None)))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda gpu: asked.append(("reset", gpu)))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", read)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda gpu: 8192)
+    monkeypatch.setattr(memory, "_untouched", lambda gpu: None)
 
     found = memory.measure("cuda")()
 
     gpu = torch.device("cuda", 1)
     assert asked == [("init", None), ("reset", gpu), ("read", gpu)]
     assert found == told
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
+    """Pretend a GPU, the second one of two, whose driver tells these free bytes one after the other."""
+    import torch
+
+    def pretend(free: list[int]) -> None:
+        left = iter(free)
+        memory._untouched.cache_clear()
+        monkeypatch.setenv("NOVUM_GPUS", "1")
+        monkeypatch.setattr(torch.cuda, "init", lambda: None)
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda gpu: None)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda gpu: 100)
+        monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda gpu: 300)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda gpu: 200)
+        monkeypatch.setattr(
+            memory.nvml, "memory", lambda count: [{"total": 0, "free": 0}, {"free": next(left)}][:count]
+        )
+
+    return pretend
+
+
+def test_the_context_is_what_a_process_took_from_its_gpu_beyond_what_torch_reserved(
+    monkeypatch: pytest.MonkeyPatch, opened: Any
+) -> None:
+    opened([5000, 4300])
+    monkeypatch.setenv("NOVUM_SHARED", "0")
+
+    found = memory.measure("cuda")()
+
+    assert found == {"bytes": 100, "what": "cuda", "reserved": 300, "context": 500}
+
+
+def test_on_a_shared_gpu_nobody_knows_whose_context_it_is(monkeypatch: pytest.MonkeyPatch, opened: Any) -> None:
+    opened([5000, 4300])
+    monkeypatch.setenv("NOVUM_SHARED", "1")
+
+    found = memory.measure("cuda")()
+
+    assert found == {"bytes": 100, "what": "cuda", "reserved": 300}
+
+
+@linux
+def test_what_a_process_has_in_common_with_others_is_told_beside_its_peak() -> None:
+    found = memory.measure("cpu")()
+
+    assert 0 < found["shared"] < found["bytes"]
 
 
 def test_measuring_a_process_imports_no_torch() -> None:

@@ -1,6 +1,7 @@
 """Stored rows as the verdict sees them: pairs, their values, and the contiguous prefix that a look may use.
 
-A row is {"index", "control": side, "treatment": side}; a side is {"state", "value", "seconds", "memory", "because"}.
+A row is {"index", "control": side, "treatment": side}; a side is {"state", "value", "seconds", "memory", "because"},
+and "once" where a trial that serves all seeds is among its seconds: how many are that trial's.
 State: "done" (value is the metric), "given" (a bar: nothing was trained), "diverged" or "undefined" (value None: it
 counts as the worst), "failed", or "unrun" (only beside a failed one).
 """

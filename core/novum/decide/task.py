@@ -211,12 +211,14 @@ def _peak(used: Sequence[Row], side: str) -> Any:
 
 
 def saved(plan: Mapping[str, Any], task: Mapping[str, Any], used: Sequence[Row], planned: int | None) -> dict[str, Any]:
-    """What the early decision spared against the full plan; seconds are those of the pairs that ran, continued."""
+    """What the early decision spared against the full plan; seconds are those of the pairs that ran, continued, without
+    what is spent once for all pairs.
+    """
     if planned is None:
         because = undefined("no maximum was declared")
         return {"pairs": because, "trials": because, "seconds": because, "money": because}
     left = planned - len(used)
-    spent = math.fsum(row[side]["seconds"] for row in used for side in SIDES)
+    spent = math.fsum(row[side]["seconds"] - row[side].get("once", 0.0) for row in used for side in SIDES)
     seconds: Any = undefined("no pair has ended")
     if not left:
         seconds = 0.0

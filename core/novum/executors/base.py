@@ -131,6 +131,10 @@ class Executor(ABC):
     def describe(self) -> dict[str, Any]:
         """{"kind", "workers", "cores", "gpus"}; may wait until the workers have answered."""
 
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for a person that came up since this was last asked: what the machine does not allow."""
+        return ()
+
     @abstractmethod
     def close(self) -> None:
         """End everything that still runs. An executor that was closed can be used again."""
@@ -176,14 +180,18 @@ def cores(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/se
     Never below 1; a quota of 2.5 cores counts as 2.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError):
-        group = next(
-            (line[3:].strip("/") for line in membership.read_text().splitlines() if line.startswith("0::")), ""
-        )
-        here = root / group
-        for folder in (here, *here.parents):
-            if folder.is_relative_to(root):
-                with suppress(OSError, ValueError):
-                    quota, period = (folder / "cpu.max").read_text().split()
-                    allowed = min(allowed, int(quota) // int(period))  # "max 100000" is no number: no limit
+    for folder in control_groups(root, membership):
+        with suppress(OSError, ValueError):
+            quota, period = (folder / "cpu.max").read_text().split()
+            allowed = min(allowed, int(quota) // int(period))  # "max 100000" is no number: no limit
     return max(1, allowed)
+
+
+def control_groups(root: Path, membership: Path) -> list[Path]:
+    """Folders of the control group (v2) of this process and of those around it; empty where there is none."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return []
+    here = root / next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
+    return [folder for folder in (here, *here.parents) if folder.is_relative_to(root)]

@@ -16,6 +16,7 @@ from novum.executors import leases, spool
 from novum.executors.base import PERFORM, Job, cores
 from novum.executors.connection import Connection
 from novum.executors.outcome import fields, result
+from novum.executors.placing import Gpu, Place, Placing
 from novum.executors.pumped import TICK, Pumped, Run
 
 
@@ -23,7 +24,7 @@ from novum.executors.pumped import TICK, Pumped, Run
 class _Running:
     job: Job
     run: Run
-    slot: int
+    place: Place
     pid: int | None = None
     stopping: bool = False
 
@@ -34,13 +35,21 @@ class LocalExecutor(Pumped):
     The server starts with the first `run` or with `start`, which returns at once; it needs some seconds, since it
     imports torch. It is no part of multiprocessing: nothing re-imports the caller's `__main__`, so it works in an
     unguarded script, a notebook and at a prompt. Modules are found as in this process (`sys.path` as it is when the
-    server starts). A job sees the slot it holds, 0 to workers - 1, in the environment variable NOVUM_SLOT; it uses
-    one thread; what it prints, and the traceback of its error, stand in `folder/logs/<id>.log` (the first
-    1 MB of the latest attempt).
+    server starts). A job uses one thread; what it prints, and the traceback of its error, stand in
+    `folder/logs/<id>.log` (the first 1 MB of the latest attempt).
 
-    `workers` defaults to the number of GPUs where there are some, else of cores. `environment` adds variables to the
+    Jobs run side by side while cores and memory last (see `novum.executors.placing`): on one GPU as many as fit by
+    their measured need, payload["resources"]["device_memory"] in bytes, against its memory that was free when the
+    server started; a job without one, or of several "devices", has its GPUs to itself. Without a GPU the same holds
+    for "process_memory" and the machine's memory, where an unknown need is an equal share. A job that does not fit is
+    passed by a few later ones, then waited for. It learns its GPUs from the environment variable NOVUM_GPUS ("0", or
+    "0,1"), whether others may come there from NOVUM_SHARED ("0" or "1"), and a number that no other running job has
+    from NOVUM_SLOT.
+
+    `workers` is the most jobs at a time; it defaults to the number of cores. `environment` adds variables to the
     workers' environment. `light` leaves numpy and torch out of the server, for jobs that need neither; it then counts
-    no GPUs. `grace` is the number of seconds between SIGTERM and SIGKILL for a job that must end.
+    no GPUs. `grace` is the number of seconds between SIGTERM and SIGKILL for a job that must end. `gpus`, each
+    {"total", "free"} in bytes, and `memory` in bytes stand in for this machine's, in tests and in simulations.
 
     Raises StudyError from `run` where the server cannot start or dies.
     """
@@ -55,9 +64,14 @@ class LocalExecutor(Pumped):
         environment: Mapping[str, str] | None = None,
         light: bool = False,
         grace: float = 10.0,
+        gpus: Sequence[Mapping[str, int]] | None = None,
+        memory: int | None = None,
     ) -> None:
         super().__init__(folder, workers=workers, preload=preload, perform=perform)
         self._environment = dict(environment or {})
+        self._gpus, self._memory = gpus, memory
+        self._placing: Placing | None = None
+        self._remarked = False
         self._light, self._grace = light, grace
         self._server: Connection | None = None
         self._hello: dict[str, Any] | None = None
@@ -85,7 +99,7 @@ class LocalExecutor(Pumped):
             self._finalizer = weakref.finalize(self, self._server.end)
 
     def hello(self) -> dict[str, Any]:
-        """What the server said of itself: {"torch": version or None, "gpus": n, "not_preloaded": {module: why}}.
+        """What the server said of itself: {"torch": version or None, "gpus": how many, "not_preloaded": {module: why}}.
 
         Starts the server where there is none, and waits for it.
         """
@@ -94,7 +108,7 @@ class LocalExecutor(Pumped):
             if self._server is None:
                 raise StudyError("the executor was closed while its workers were starting; call run again.")
             self._pump(TICK)
-        return {key: self._hello[key] for key in ("torch", "gpus", "not_preloaded")}
+        return {name: self._hello[name] for name in ("torch", "not_preloaded")} | {"gpus": len(self._hello["gpus"])}
 
     def describe(self) -> dict[str, Any]:
         gpus = self.hello()["gpus"]
@@ -147,7 +161,12 @@ class LocalExecutor(Pumped):
 
     def _take_in(self, message: dict[str, Any]) -> None:
         if "ready" in message:
-            self._hello = message
+            found = message["gpus"] if self._gpus is None else [dict(each) for each in self._gpus]
+            memory = message["memory"] if self._memory is None else self._memory
+            self._hello = {**message, "gpus": found}
+            self._placing = Placing(
+                self._workers, cores(), [Gpu(each["total"], each["free"]) for each in found], memory
+            )
         elif "failed" in message:
             self.close()
             raise StudyError(message["failed"])
@@ -168,13 +187,24 @@ class LocalExecutor(Pumped):
 
     # -- the jobs
 
-    def _begin(self) -> int:
-        return int(self.describe()["workers"])
+    def _begin(self) -> Placing:
+        self.hello()
+        if self._placing is None:
+            raise StudyError("the executor was closed while its workers were starting; call run again.")
+        return self._placing
 
-    def _dispatch(self, run: Run, workers: int) -> None:
-        free = sorted(set(range(workers)) - {one.slot for one in self._running.values()})
-        for slot in free:
-            job = run.waiting.take()
+    def _dispatch(self, run: Run, placing: Placing) -> None:
+        while True:
+            taken = [one.place for one in self._running.values()]
+            found: dict[str, Place] = {}
+
+            def fits(job: Job, taken: list[Place] = taken, found: dict[str, Place] = found) -> bool:
+                place = placing.place(job, taken)
+                if place is not None:
+                    found[job.id] = place
+                return place is not None
+
+            job = None if placing.full(taken) else run.waiting.take(fits)
             if job is None:
                 return
             if job.id in self._running:
@@ -182,9 +212,18 @@ class LocalExecutor(Pumped):
             if self._server is None:
                 raise StudyError("the executor was closed while jobs were waiting; call run again.")
             spool.remove(self.folder, job.id, job.attempt)
-            self._running[job.id] = _Running(job, run, slot)
+            place = found[job.id]
+            self._running[job.id] = _Running(job, run, place)
             run.active.add(job.id)
-            self._server.send({"run": fields(job) | {"slot": slot}})
+            where = {"slot": place.slot, "gpus": place.gpus, "shared": place.shared}
+            self._server.send({"run": fields(job) | where})
+
+    def remarks(self) -> tuple[str, ...]:
+        short = None if self._placing is None else self._placing.short
+        if short is None or self._remarked:
+            return ()
+        self._remarked = True
+        return (short,)
 
     def cancel(self, ids: Collection[str]) -> None:
         with self._lock:

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from novum import nvml
+
 PATIENCE = 180.0
 """Seconds that one module may take to be imported."""
 
@@ -103,15 +105,22 @@ def throwaway(function: Callable[[], Any], leave: Callable[[], None]) -> tuple[A
     return None, f"its import ends the process {how}"
 
 
-def gpus(leave: Callable[[], None]) -> int:
-    """How many GPUs torch sees; asked in a throwaway process, so that this one stays fit for forking."""
+def gpus(leave: Callable[[], None]) -> list[dict[str, int]]:
+    """{"total", "free"} in bytes of each GPU that torch sees; asked in a throwaway process, so that this one stays fit
+    for forking. Where only CUDA tells, what that process itself takes counts as used.
+    """
 
-    def count() -> int:
+    def look() -> list[dict[str, int]]:
         import torch
 
-        return torch.cuda.device_count()
+        count = torch.cuda.device_count()
+        told = nvml.memory(count) if count else []
+        if told is None:
+            asked = [torch.cuda.mem_get_info(at) for at in range(count)]
+            told = [{"total": total, "free": free} for free, total in asked]
+        return told
 
-    return int(throwaway(count, leave)[0] or 0)
+    return throwaway(look, leave)[0] or []
 
 
 def strays(parent: int) -> list[int]:

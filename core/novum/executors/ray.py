@@ -24,6 +24,8 @@ HASTE = 15.0
 """Seconds beyond the grace until a worker that was asked to stop its job is killed itself."""
 PATIENCE = 600.0
 """Seconds that a job waits for a node big enough to join the cluster."""
+MEASURED = ("device_memory", "process_memory")
+"""Resources of a job by which `LocalExecutor` packs; Ray reserves what a recipe asks for."""
 
 
 @dataclass(eq=False)
@@ -174,7 +176,14 @@ class RayExecutor(Pumped):
 
     def _wants(self, job: Job, cluster: Cluster) -> dict[str, float]:
         """In Ray's names."""
-        own = checked(job.payload.get("resources") or {}, f"resources of job {job.id}")
+        told = dict(job.payload.get("resources") or {})
+        for name in MEASURED:
+            told.pop(name, None)
+        devices = float(told.pop("devices", 1))
+        own = checked(told, f"resources of job {job.id}")
+        if devices > 1:
+            own |= {"cpus": max(devices, own.get("cpus", 1.0))}
+            own |= {"gpus": devices} if cluster.totals().get("GPU") else {}
         gpus = 1.0 if cluster.totals().get("GPU") else 0.0
         return {"CPU": 1.0, "GPU": gpus} | {RESOURCES[name]: each for name, each in (self._resources | own).items()}
 

@@ -3,7 +3,8 @@
 `python -m novum.executors.server DESCRIPTOR PARENT`: the descriptor is one end of a socket pair that carries lines
 of JSON. First comes the configuration; the server answers {"ready": …} or {"failed": why}. Then
 
-    {"run": {"id", "kind", "payload", "slot", …}}          →  {"started": id, "pid": …} … {"done": id, "status": …,
+    {"run": {"id", "kind", "payload", "slot", "gpus", "shared", …}}
+                                                           →  {"started": id, "pid": …} … {"done": id, "status": …,
                                                               "why": …, "seconds": …}
     {"stop": id, "grace": seconds}                         →  SIGTERM, then SIGKILL to the job's group, then "done";
                                                               {"gone": id} where no such job runs
@@ -33,6 +34,7 @@ from novum.errors import NovumError
 from novum.executors import preloading, worker
 from novum.executors.base import Perform, resolve
 from novum.executors.leases import Lease
+from novum.executors.placing import available
 
 LOG_LIMIT = 1_000_000
 """Bytes of one attempt's output that are kept, the first ones."""
@@ -302,7 +304,7 @@ def main(descriptor: int, parent: int) -> None:
     def leave() -> None:
         worker.leave_server(me, [control.fileno()])
 
-    hello: dict[str, Any] = {"ready": True, "torch": None, "gpus": 0}
+    hello: dict[str, Any] = {"ready": True, "torch": None, "gpus": []}
     if not given["light"]:
         import numpy  # noqa: F401 - here for the jobs
         import torch
@@ -316,6 +318,7 @@ def main(descriptor: int, parent: int) -> None:
     except NovumError as error:
         control.sendall(json.dumps({"failed": str(error)}).encode() + b"\n")
         return
+    hello["memory"] = available()
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, signal.SIG_IGN)
     server = Server(control, parent, Path(given["folder"]), perform, given["grace"])

@@ -38,6 +38,10 @@ def main(
         sys.stdout, sys.stderr = _lines(1), _lines(2)
         faulthandler.enable(file=2)
         os.environ["NOVUM_SLOT"] = str(job["slot"])
+        os.environ["NOVUM_SHARED"] = str(int(job["shared"]))
+        os.environ.pop("NOVUM_GPUS", None)
+        if job["gpus"]:
+            os.environ["NOVUM_GPUS"] = ",".join(map(str, job["gpus"]))
         # It keeps the server fit for forking. A job would pay at each step: optimisers ask for CUDA every time.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
         with suppress(OSError):  # where memory runs out, this process is the one to give up, not the server

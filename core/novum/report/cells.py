@@ -7,6 +7,7 @@ from typing import Any
 
 from novum.arm import canonical
 from novum.errors import ConfigError
+from novum.experiment import once
 from novum.recipe import amount as budget_amount
 from novum.report import text
 from novum.report.markup import Content, Markup, element, joined
@@ -102,6 +103,7 @@ def options(plan: Mapping[str, Any]) -> dict[str, str]:
     above = plan["start_from"]
     if above is None:
         return found | {"start_from": FRESH}
+    found |= {"start_once": "true"} if once(plan) else {}
     return found | {f"start_from.{name}": value for name, value in options(above).items()}
 
 
@@ -115,15 +117,18 @@ def differences(control: Mapping[str, Any], treatment: Mapping[str, Any]) -> lis
     found = [row for row in rows if row[1] != row[2]]
     if (control["start_from"] is None) == (treatment["start_from"] is None):
         return found
-    starts = [_start(plan["start_from"]) for plan in (control, treatment)]
-    return [row for row in found if not row[0].startswith("start_from")] + [("start_from", starts[0], starts[1])]
+    starts = [start(plan) for plan in (control, treatment)]
+    return [row for row in found if not row[0].startswith("start_")] + [("start_from", starts[0], starts[1])]
 
 
-def _start(plan: Mapping[str, Any] | None) -> str:
-    if plan is None:
+def start(plan: Mapping[str, Any]) -> str:
+    """What a plan starts from, and whether that is trained once for all seeds."""
+    above = plan["start_from"]
+    if above is None:
         return FRESH
-    arm = plan["arm"]
-    return f"{arm['model']['plugin']} trained on {arm['task']['plugin']}, {plan['units']} units"
+    arm = above["arm"]
+    told = f"{arm['model']['plugin']} trained on {arm['task']['plugin']}, {above['units']} units"
+    return f"{told}, once for all seeds" if once(plan) else told
 
 
 def _flat(value: Mapping[str, Any], path: str = "") -> dict[str, str]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from novum.experiment import lineage
 from novum.plugins import LOCAL
 from novum.report import text
-from novum.report.cells import amount, facts, folded, short, table, when
+from novum.report.cells import amount, facts, folded, listed, short, table, when
 from novum.report.markup import Content, Markup, element, joined
 
 SIDES = ("control", "treatment")
@@ -168,14 +169,31 @@ def check(data: Mapping[str, Any]) -> Markup:
     )
 
 
+def _one_network(plan: Mapping[str, Any]) -> Iterator[str]:
+    """What follows where all seeds of an arm begin with one trained network."""
+    arms = [f"the {side} on {name}" for name in plan["order"] for side in SIDES if _starts_once(plan, name, side)]
+    if arms:
+        yield (
+            f"What {listed(arms)} starts from was trained once, and all its seeds begin with that one network. They "
+            "sample the noise of what came after, not that of this training: the claim is about this very network, and "
+            "another one, trained alike with another seed, may do better or worse."
+        )
+
+
+def _starts_once(plan: Mapping[str, Any], name: str, side: str) -> bool:
+    arm = plan["tasks"][name][side]
+    return arm is not None and any(single for _, single in lineage(arm))
+
+
 def limits(data: Mapping[str, Any]) -> Markup:
     """What a verdict does not say."""
     plan = data["plan"]
     methods = {(task["secondary"] or task["test"])["method"] for task in plan["tasks"].values()}
     methods |= {task["test"]["method"] for task in plan["tasks"].values()}
     said = [
+        *_one_network(plan),
         "Seeds sample the noise of training only: initialisation, order of data, exploration. Which examples happen to "
-        "be in the data is not sampled: the intervals hold for these evaluation items and conditions, not for others."
+        "be in the data is not sampled: the intervals hold for these evaluation items and conditions, not for others.",
     ]
     if plan["estimand"] == "mean":
         exact = []

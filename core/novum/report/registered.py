@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from novum import blocks
 from novum.report import text, words
 from novum.report.answer import width
 from novum.report.cells import amount, badge, differences, facts, folded, options, table, when
@@ -54,6 +55,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
         ("Level", words.level(plan)),
         ("Given up", words.futility(futility)),
         ("Seeds", f"{most}: root {seeds['root']}, block {seeds['block']}, {_indices(seeds['indices'])}"),
+        ("Seeds are trained", _together(plan)),
         ("To confirm", "there are no new data" if plan.get("reported") else words.CONFIRM[plan["confirm"]]),
         ("Power", _power(plan)),
         ("Weights kept", str(plan["keep"])),
@@ -66,6 +68,14 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
 def _indices(indices: Sequence[int]) -> str:
     whole = list(indices) == list(range(indices[0], indices[-1] + 1))
     return f"seeds {indices[0]} to {indices[-1]}" if whole else f"seeds {', '.join(map(str, indices))}"
+
+
+def _together(plan: Mapping[str, Any]) -> str:
+    """How the seeds of each task are trained, and why."""
+    if plan.get("reported"):
+        return "by the functions that were compared"
+    tasks = [(name, plan["tasks"][name]) for name in plan["order"]]
+    return "; ".join(f"{name}: {blocks.told(task)} ({blocks.reason(task)})" for name, task in tasks)
 
 
 def _power(plan: Mapping[str, Any]) -> Content:

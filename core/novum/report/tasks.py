@@ -174,8 +174,9 @@ def _pretraining(data: Mapping[str, Any], name: str) -> Markup | None:
         if rows:
             spent = sum(row["seconds"] or 0.0 for row in rows)
             units = sorted({row["units"] for row in rows if row["units"] is not None})
-            used = f"{text.numbers(units[-1])} units each" if units else "not trained yet"
-            whose = listed([each.removesuffix("'s start") for each in rows[0]["sides"] if each.endswith("'s start")])
+            each = " each" if len(rows) > 1 else ""
+            used = f"{text.numbers(units[-1])} units{each}" if units else "not trained yet"
+            whose = listed([who.removesuffix("'s start") for who in rows[0]["sides"] if who.endswith("'s start")])
             count = f"{text.count(len(rows), 'parent trial')}, {used}, {text.seconds(spent)} in all"
             line = f"The {whose} began from trained weights: {count}"
             if line not in said:

@@ -63,8 +63,8 @@ class Batched:
         if traced is None:
             return compute(*inputs)
         with torch.no_grad():
-            found: Gradients = traced(*inputs)
-        return found
+            values, *found = traced(*inputs[0], *inputs[1], *inputs[2])
+        return values, found
 
     def _function(
         self, function: Callable[..., Any], structure: Any, trained: Sequence[str]
@@ -115,7 +115,7 @@ class Batched:
             if random.getstate() != plain[0] or str(np.random.get_state()) != str(plain[1]):
                 raise UnsuitedError("its loss draws from Python's or numpy's generator")
             try:
-                graph: Any = make_fx(compute)(*inputs)
+                graph: Any = make_fx(_flat_form(compute, inputs))(*inputs[0], *inputs[1], *inputs[2])
                 simplify(graph)
             except Exception:  # data decide what is computed; vmap alone can do that where the shapes allow it
                 return None
@@ -124,6 +124,17 @@ class Batched:
             torch.set_rng_state(drawn)
             for buffer, value in zip(self._buffers.values(), before, strict=True):
                 buffer.copy_(value)
+
+
+def _flat_form(compute: Callable[..., Gradients], inputs: Any) -> Callable[..., tuple[torch.Tensor | None, ...]]:
+    """The same computation of tensors alone: nothing has to be sorted out at each step."""
+    first, second = len(inputs[0]), len(inputs[0]) + len(inputs[1])
+
+    def flat(*tensors: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        values, found = compute(tensors[:first], tensors[first:second], tensors[second:])
+        return (values, *found)
+
+    return flat
 
 
 class _Whole(nn.Module):

@@ -20,10 +20,15 @@ def kind() -> str:
 
 
 def device(kind: str) -> torch.device:
-    """The device of a kind that belongs to this worker: workers share the GPUs by their slot."""
+    """The device of a kind that belongs to this worker: the first GPU that its executor named for it (NOVUM_GPUS), else
+    one by its slot.
+    """
     import torch
 
     if kind == "cuda":
+        named = os.environ.get("NOVUM_GPUS")
+        if named:
+            return torch.device("cuda", int(named.split(",")[0]))
         return torch.device("cuda", int(os.environ.get("NOVUM_SLOT", "0")) % torch.cuda.device_count())
     return torch.device(kind)
 
@@ -56,4 +61,4 @@ def synchronize(kind: str) -> None:
     import torch
 
     if kind == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device(kind))  # not the current one: to ask the first GPU would open it, too

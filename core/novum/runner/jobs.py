@@ -2,7 +2,7 @@
 
 resolve     arms as written → plans, signatures, metrics
 observe     a plan → facts and scale
-preflight   a plan → proof that it trains, scores and saves, and how long a unit takes
+preflight   a plan → proof that it trains, scores and saves; how long a unit takes, and how much memory
 train       a plan and a seed → weights, curve, scores on `dev`
 together    a plan and several seeds, trained as one → the same for each of them
 score       trained weights and a split → scores
@@ -82,18 +82,20 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         line = [plan]
         while line[-1]["start_from"] is not None:
             line.append(line[-1]["start_from"])
-        speed: dict[str, Any] = {}
+        told: list[dict[str, Any]] = []
         start = None
         for each in reversed(line):
-            speed, start = _rehearse(each, start, scratch)
+            found, start = _rehearse(each, start, scratch)
+            told.insert(0, found)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     how = payload["settled"] or choose(line)
-    return speed | {"how": how, "seconds": time.perf_counter() - began}
+    return told[0] | {"above": told[1:], "how": how, "seconds": time.perf_counter() - began}
 
 
 def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str, Any], Any]:
     parts = Parts.of(plan["arm"])
+    peak = memory.measure(plan["device"])
     trainer = Trainer(
         parts,
         trial_seed(0, "preflight", 0),
@@ -122,6 +124,7 @@ def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str,
 
         rows = parts.evaluator.score(Actor(parts.model, trainer.net, encoder), head, parts.signature).units
     scored = time.perf_counter() - before
+    used_memory = peak()  # before saving, which copies every tensor
     digest, size = artifacts.save(folder, trainer.net, trainer.preparation.dump())
     weights, preparation = stored(parts, folder, digest)
     restore(parts, preparation, weights)
@@ -132,6 +135,7 @@ def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str,
             "scored": max((len(column) for column in rows.values()), default=0),
             "units": plan["units"],
             "bytes": size,
+            "memory": used_memory,
         },
         (weights, preparation),
     )

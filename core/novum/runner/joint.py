@@ -20,11 +20,12 @@ from novum.data import Scores
 from novum.errors import MismatchError
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
-from novum.runner.batched import Batched, UnsuitedError
+from novum.runner.batched import Batched, Gradients, UnsuitedError
 from novum.runner.parts import Actor, Parts
 from novum.runner.resume import content, numbers, of_device, of_machine, pieces, plain, refill
 from novum.runner.schedules import with_warmup
 from novum.runner.step import make_optimizer
+from novum.runner.table import Table
 from novum.runner.train import Point, Trained, Trainer
 from novum.seeds import Seed, installed, read, write
 from novum.task import Split, only
@@ -76,7 +77,8 @@ class Joint:
         """Units after which each replicate diverged; None while it has not."""
         self._stream = seeds[0].child("train", "together", *(str(seed.integer()) for seed in seeds))
         self._states: dict[str, Any] = {}
-        self._spent, self._began, self._count = 0.0, time.perf_counter(), 0
+        self._table: tuple[Table | None] | None = None  # None: not looked yet
+        self._spent, self._began = 0.0, time.perf_counter()
         self._share_encoders()
         self.parameters, self.buffers = self._stack()
         self._batched = Batched(
@@ -147,15 +149,18 @@ class Joint:
         for each in self.replicates:
             each.net.train()
         with only(Split.TRAIN), installed(self._stream, self._states), torch.no_grad():
+            table = self._looked_up()
             while self.used < until and None in self.ends:
-                batches = [
-                    each._encoders[Split.TRAIN].batch(each.source.next(act))
-                    for each, act in zip(self.replicates, acts, strict=True)
-                ]
+                if table is not None:
+                    batches = table.next()
+                else:
+                    batches = [
+                        each._encoders[Split.TRAIN].batch(each.source.next(act))
+                        for each, act in zip(self.replicates, acts, strict=True)
+                    ]
                 share = min((self.used + batches[0].units / 2) / self.units, 1.0)
                 self.step(batches, share)
                 self.used += batches[0].units
-                self._count += 1
                 if not self._finite.all():
                     self._note_ends()
                 if self.shelf is not None and self.shelf.due():
@@ -163,6 +168,16 @@ class Joint:
         for params in self.parameters.values():
             self._finite &= params.detach().isfinite().flatten(1).all(1)
         self._note_ends()
+
+    def _looked_up(self) -> Table | None:
+        """The data as one table, made once; None where they are no such thing."""
+        if self._table is None:
+            first = self.replicates[0]
+            shared = all(each._encoders is first._encoders for each in self.replicates)
+            sources = [each.source for each in self.replicates]
+            made = Table.of(sources, first._encoders[Split.TRAIN], first.preparation) if shared else None
+            self._table = (made,)
+        return self._table[0]
 
     def _note_ends(self) -> None:
         for at, finite in enumerate(self._finite.tolist()):
@@ -196,15 +211,16 @@ class Joint:
 
     def _differentiate(self, losses: Sequence[Loss]) -> torch.Tensor:
         """The losses (S,), with their gradients put to the stacked parameters."""
-        function, (_, names) = losses[0].function, self._optimizer(losses[0].prefix)
+        _, names = self._optimizer(losses[0].prefix)
+        if self.micro == 1:
+            values, grads = self._gradients(losses, [loss.arguments for loss in losses], names)
+            for name, grad in zip(names, grads, strict=True):
+                self.parameters[name].grad = grad
+            return values
         total: torch.Tensor | None = None
         for parts in zip(*(pieces(loss.arguments, self.micro) for loss in losses), strict=True):
             share = parts[0][0]
-            arguments = [each for _, each in parts]
-            try:
-                values, grads = self._batched.gradients(function, arguments, names)
-            except UnsuitedError:  # batches of unlike shapes, such as the longest texts give
-                values, grads = self._one_by_one(losses, arguments, names)
+            values, grads = self._gradients(losses, [each for _, each in parts], names)
             for name, grad in zip(names, grads, strict=True):
                 if grad is not None:
                     own = self.parameters[name]
@@ -215,9 +231,13 @@ class Joint:
         assert total is not None
         return total
 
-    def _one_by_one(
-        self, losses: Sequence[Loss], arguments: Sequence[Any], names: Sequence[str]
-    ) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    def _gradients(self, losses: Sequence[Loss], arguments: Sequence[Any], names: Sequence[str]) -> Gradients:
+        try:
+            return self._batched.gradients(losses[0].function, arguments, names)
+        except UnsuitedError:  # batches of unlike shapes, such as the longest texts give
+            return self._one_by_one(losses, arguments, names)
+
+    def _one_by_one(self, losses: Sequence[Loss], arguments: Sequence[Any], names: Sequence[str]) -> Gradients:
         values, columns = [], []
         for replicate, loss, own in zip(self.replicates, losses, arguments, strict=True):
             net = dict(replicate.net.named_parameters())
@@ -264,7 +284,7 @@ class Joint:
         self._states = of_machine(state["generators"])
         self._finite = state["finite"]
         self.ends = list(state["ends"])
-        self.used, self._count, self._spent = state["used"], state["count"], state["seconds"]
+        self.used, self._spent = state["used"], state["seconds"]
         self.curves = [
             [Point(units, share, seconds, losses, numbers(metrics)) for units, share, seconds, losses, metrics in curve]
             for curve in state["curves"]
@@ -283,7 +303,6 @@ class Joint:
             return None
         return {
             "used": self.used,
-            "count": self._count,
             "seconds": spent,
             "ends": list(self.ends),
             "finite": self._finite,

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from novum import nvml
+
 PROCESS = Path("/proc/self")
 Reading = dict[str, Any]
-"""{"bytes": a positive int, "what": "process" or "cuda"}, or {"undefined": why} (design law 6); plain JSON."""
+"""{"bytes": a positive int, "what": "process" or "cuda"}, or {"undefined": why} (design law 6); plain JSON. What else a
+trial's place depends on stands beside it, where it is known, in bytes: "reserved" (peak of what torch's allocator took
+from the GPU) and "context" (what the process holds there beyond that); "shared" (of a process: what it had in common
+with others when the measurement began).
+"""
 
 
 def measure(kind: str) -> Callable[[], Reading]:
@@ -33,6 +42,7 @@ def _cuda() -> Callable[[], Reading]:
     from novum.runner.device import device
 
     gpu = device("cuda")
+    before = _untouched(gpu.index)
     # Before it the statistics do not exist, and a reset is an error.
     torch.cuda.init()  # type: ignore[no-untyped-call]
     torch.cuda.reset_peak_memory_stats(gpu)
@@ -41,9 +51,31 @@ def _cuda() -> Callable[[], Reading]:
         peak = torch.cuda.max_memory_allocated(gpu)
         if peak == 0:  # with cudaMallocAsync torch reports statistics as zero
             return {"undefined": "torch's allocator on this GPU keeps no statistics"}
-        return {"bytes": peak, "what": "cuda"}
+        now = _free(gpu.index)
+        context = {}
+        if before is not None and now is not None and before > now:
+            context = {"context": max(0, before - now - torch.cuda.memory_reserved(gpu))}
+        return {"bytes": peak, "what": "cuda", "reserved": torch.cuda.max_memory_reserved(gpu)} | context
 
     return read
+
+
+@functools.cache
+def _untouched(gpu: int) -> int | None:
+    """Bytes that were free on a GPU before this process opened it; None where that is not known, or where others may
+    have come in between (see `LocalExecutor`): then the difference says nothing of this process.
+    """
+    import torch
+
+    alone = os.environ.get("NOVUM_SHARED", "0") == "0"
+    opened = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return _free(gpu) if alone and not opened else None
+
+
+def _free(gpu: int) -> int | None:
+    """Bytes that are free on a GPU now, asked of the driver: CUDA would open it to answer."""
+    told = nvml.memory(gpu + 1)
+    return None if told is None else told[gpu]["free"]
 
 
 def _linux() -> Callable[[], Reading]:
@@ -52,6 +84,7 @@ def _linux() -> Callable[[], Reading]:
     except OSError as error:
         why = f"this system does not reset the peak of a process ({PROCESS}/clear_refs: {error.strerror})"
         return lambda: {"undefined": why}
+    shared = _shared()
 
     def read() -> Reading:
         try:
@@ -61,9 +94,22 @@ def _linux() -> Callable[[], Reading]:
         peak = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)
         if peak is None:
             return {"undefined": f"{PROCESS}/status has no line VmHWM"}
-        return {"bytes": int(peak) * 1024, "what": "process"}
+        return {"bytes": int(peak) * 1024, "what": "process"} | shared
 
     return read
+
+
+def _shared() -> dict[str, int]:
+    """{"shared": bytes of this process's resident memory that other processes map, too}; {} where nobody tells.
+
+    A process that was forked from a server has torch in common with it, and with all others that were: packing counts
+    that once.
+    """
+    with suppress(OSError, ValueError):
+        lines = [line.split() for line in (PROCESS / "smaps_rollup").read_text().splitlines()]
+        parts = [int(line[1]) for line in lines if line[0] in ("Shared_Clean:", "Shared_Dirty:")]
+        return {"shared": sum(parts) * 1024} if parts else {}
+    return {}
 
 
 def _lifelong() -> Callable[[], Reading]:

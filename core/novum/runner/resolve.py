@@ -10,6 +10,7 @@ A plan is plain JSON::
     device, precision
     how          {"layout", "compile", "mode"}: how the arithmetic is done; a rehearsal may choose other values
     start_from   the plan of the parent arm, or null
+    start_once   whether one trial of the parent, that of seed 0, serves all seeds
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
         "precision": precision,
         "how": dict(PLAIN),
         "start_from": None if parent is None else resolve(parent),
+        "start_once": bool(arm.get("start_once", False)),
     }
 
 

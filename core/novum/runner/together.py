@@ -59,5 +59,5 @@ def train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _share(reading: memory.Reading, trials: int) -> memory.Reading:
-    """Of one trial in a peak that all of them share."""
+    """Of one trial in a peak that all of them share; what packing needs beside it stays that of the whole job."""
     return {**reading, "bytes": reading["bytes"] // trials} if "bytes" in reading else reading

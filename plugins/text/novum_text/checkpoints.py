@@ -43,7 +43,7 @@ def tokens(checkpoint: str, revision: str, max_length: int) -> Tokens:
         limit = positions - 2  # RoBERTa and its kin keep the first two positions for themselves
     ids = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
     padding = next(int(each) for each in ids if each is not None)
-    return Tokens(backend.to_str(), min(max_length, limit), padding)
+    return Tokens(backend.to_str(), min(max_length, limit), padding, tokenizer.mask_token_id)
 
 
 def fingerprint(checkpoint: str) -> str:
@@ -64,21 +64,57 @@ def network(checkpoint: str, revision: str, classes: Sequence[str], padding: int
 
     Raises DataError when it cannot be loaded, or has no safetensors.
     """
-    import torch
     from transformers import AutoModelForSequenceClassification
 
-    with _quiet(), _named(checkpoint):
-        net: Any = AutoModelForSequenceClassification.from_pretrained(
-            **_where(checkpoint, revision),
-            **head(classes),
-            use_safetensors=True,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-        )
+    net = _loaded(AutoModelForSequenceClassification, checkpoint, revision, **head(classes))
     if net.config.get_text_config().pad_token_id is None:
         net.config.get_text_config().pad_token_id = padding  # decoders read the last token before the padding
     whole: nn.Module = net
     return whole
+
+
+def masked_network(checkpoint: str, revision: str) -> nn.Module:
+    """The checkpoint's network in float32 with a head that names hidden tokens.
+
+    Raises DataError when it cannot be loaded, has no safetensors, or is of a kind that never names hidden tokens.
+    """
+    from transformers import AutoModelForMaskedLM
+
+    net: nn.Module = _loaded(AutoModelForMaskedLM, checkpoint, revision)
+    return net
+
+
+def _loaded(kind: Any, checkpoint: str, revision: str, **options: Any) -> Any:
+    import torch
+
+    with _quiet(), _named(checkpoint):
+        return kind.from_pretrained(
+            **_where(checkpoint, revision),
+            **options,
+            use_safetensors=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+        )
+
+
+def small(preparation: Tokens, network: Any, **options: Any) -> Any:
+    """The configuration of a small BERT (Devlin et al. 2019) with this tokenizer. network: the options `layers`,
+    `width`, `heads` and `dropout`. options: what its head needs.
+    """
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=preparation.size,
+        hidden_size=network.width,
+        num_hidden_layers=network.layers,
+        num_attention_heads=network.heads,
+        intermediate_size=4 * network.width,
+        hidden_dropout_prob=network.dropout,
+        attention_probs_dropout_prob=network.dropout,
+        max_position_embeddings=preparation.max_length,
+        pad_token_id=preparation.padding,
+        **options,
+    )
 
 
 def head(classes: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class TextClassification(Task):
     class Config(CorpusConfig):
         """Which texts, how they are divided, and how many of them a trial sees."""
 
+        label: Annotated[str, Field(min_length=1)] = "label"
+        """Name of the column that holds the classes."""
         per_class: Annotated[int, Field(ge=0)] = 0
         """At most so many training texts of each class, drawn anew for every seed; 0 means all. dev and test stay
         whole."""

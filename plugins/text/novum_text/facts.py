@@ -22,9 +22,7 @@ def observe(corpus: Corpus, per_class: int) -> Observation:
     counts = np.bincount(train.targets, minlength=len(corpus.names))
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     chance = majority(train.targets.tolist())
-    lengths = np.array([len(text) for text in train.texts])
     used = int(np.minimum(counts, per_class).sum()) if per_class else len(train.texts)
-    middle, long = (float(value) for value in np.percentile(lengths, [50, 95]))
     facts = [
         Fact("train.size", used, "texts", "Texts that one trial trains on."),
         Fact("train.classes", len(corpus.names), "classes", "Classes in train."),
@@ -35,18 +33,7 @@ def observe(corpus: Corpus, per_class: int) -> Observation:
             "texts",
             f"Texts of the smallest class, {corpus.names[smallest]!r}.",
         ),
-        Fact("train.length.median", middle, "characters", "Median length of a text."),
-        Fact("train.length.p95", long, "characters", "95th percentile of the lengths."),
-        Fact("train.length.max", int(lengths.max()), "characters", "Length of the longest text."),
-        Fact(
-            "train.duplicates",
-            len(train.hashes) - len(set(train.hashes)),
-            "texts",
-            "Texts of train that occur earlier in train.",
-        ),
-        Fact(
-            "train.empty", sum(not text.strip() for text in train.texts), "texts", "Texts without a visible character."
-        ),
+        *_lengths(train),
         Fact(
             "baseline.accuracy",
             baseline(train, len(corpus.names), per_class),
@@ -56,6 +43,50 @@ def observe(corpus: Corpus, per_class: int) -> Observation:
     ]
     if per_class:
         facts.append(Fact("train.pool", len(train.texts), "texts", f"Texts from which {per_class} a class are drawn."))
+    facts += _origin(corpus)
+    return Observation(tuple(facts), Scale("accuracy", chance=chance, reference=1.0))
+
+
+def observe_texts(corpus: Corpus) -> Observation:
+    """Facts and scale where no label is seen. Words are those of `novum_text.words`, marks included: what a model's own
+    tokenizer makes of them is near, and another one.
+    """
+    train = corpus.parts[Split.TRAIN]
+    found = Counter(word for text in train.texts for word in words(text))
+    if not found:
+        raise DataError(
+            f"data: none of the {len(train.texts)} texts of train has a word, so that none can be hidden; look at "
+            "the option `text`."
+        )
+    (commonest, count), total = found.most_common(1)[0], found.total()
+    facts = [
+        Fact("train.size", len(train.texts), "texts", "Texts that one trial trains on."),
+        Fact("train.words", total, "words", "Words and marks in train."),
+        Fact("train.distinct", len(found), "words", "Distinct words and marks in train, in lower case."),
+        Fact("train.majority", count / total, "share", f"Share of the most frequent of them, {commonest!r}."),
+        *_lengths(train),
+        *_origin(corpus),
+    ]
+    return Observation(tuple(facts), Scale("accuracy", chance=count / total, reference=1.0))
+
+
+def _lengths(train: Part) -> list[Fact]:
+    lengths = np.array([len(text) for text in train.texts])
+    middle, long = (float(value) for value in np.percentile(lengths, [50, 95]))
+    twice = len(train.hashes) - len(set(train.hashes))
+    blank = sum(not text.strip() for text in train.texts)
+    return [
+        Fact("train.length.median", middle, "characters", "Median length of a text."),
+        Fact("train.length.p95", long, "characters", "95th percentile of the lengths."),
+        Fact("train.length.max", int(lengths.max()), "characters", "Length of the longest text."),
+        Fact("train.duplicates", twice, "texts", "Texts of train that occur earlier in train."),
+        Fact("train.empty", blank, "texts", "Texts without a visible character."),
+    ]
+
+
+def _origin(corpus: Corpus) -> list[Fact]:
+    """Where the texts come from, and what cleaning took away."""
+    facts = []
     if corpus.python:
         facts.append(Fact("data.python", corpus.python, "", "The Python whose standard library was read."))
     abouts = {
@@ -64,7 +95,7 @@ def observe(corpus: Corpus, per_class: int) -> Observation:
         "clean.leaked": "Texts dropped from train or dev since they also stand in a later split.",
     }
     facts += [Fact(name, count, "texts", abouts[name]) for name, count in corpus.dropped.items()]
-    return Observation(tuple(facts), Scale("accuracy", chance=chance, reference=1.0))
+    return facts
 
 
 def baseline(train: Part, classes: int, per_class: int) -> float | Undefined:

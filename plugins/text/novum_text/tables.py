@@ -49,7 +49,7 @@ def read(file: str, text: str, label: str, group: str = "") -> Table:
     """Read a file by its extension.
 
     text, label: names of columns (of keys, in JSON Lines); group: another one, or "" for none. A label or group
-    that is a number or a boolean in JSON is taken as its JSON text.
+    that is a number or a boolean in JSON is taken as its JSON text. Where label is "", every label is.
 
     Raises DataError, with the file and the row, for a file that is missing, of another kind, not UTF-8, empty or
     malformed, for a column that it has not, and for a row without label or group.
@@ -79,7 +79,7 @@ def table(origin: str, rows: Iterable[Mapping[str, Any]], text: str, label: str,
                 "every text must be one (an empty string is allowed)."
             )
         texts.append(_encodable(value, origin, count))
-        labels.append(_name(row, label, "label", origin, count))
+        labels.append(_name(row, label, "label", origin, count) if label else "")
         if group:
             groups.append(_name(row, group, "split.group", origin, count))
     if count == 0:

@@ -1,4 +1,4 @@
-"""Texts → token ids: what the model `transformer` prepares."""
+"""Texts → token ids: what the models `transformer` and `masked-transformer` prepare."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ if TYPE_CHECKING:
     import torch
     from novum import Source
 
-PAD, UNKNOWN, FIRST, LAST = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+PAD, UNKNOWN, FIRST, LAST, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 
 
 class Tokens(Preparation):
     """A tokenizer of the library `tokenizers`, with the longest text that the network reads.
 
     padding: the id that fills a batch's shorter rows. max_length: tokens kept of a text, special ones included.
+    mask: the id that hides a token; None where nothing is to be hidden.
     """
 
-    def __init__(self, tokenizer_json: str, max_length: int, padding: int) -> None:
+    def __init__(self, tokenizer_json: str, max_length: int, padding: int, mask: int | None = None) -> None:
         from tokenizers import Tokenizer
 
         self.max_length = max_length
         self.padding = padding
+        self.mask = mask
         self._tokenizer: Any = Tokenizer.from_str(tokenizer_json)
         self._tokenizer.enable_truncation(max_length)
         self._tokenizer.no_padding()
 
     @classmethod
-    def fit(cls, train: Source, vocabulary: int, max_length: int) -> Tokens:
+    def fit(cls, train: Source, vocabulary: int, max_length: int, *, masks: bool = False) -> Tokens:
         """Byte-pair encoding (Sennrich et al. 2016) fitted on the texts of `train`; at least as many tokens as it
-        has distinct characters.
+        has distinct characters. masks: with a token that hides others.
 
         Text is split as BERT does: at spaces, at punctuation, around each Chinese character; case and accents go.
         "▁" marks the start of a word. Not WordPiece: its trainer numbers tokens in the order of a hash table, which
@@ -46,13 +48,18 @@ class Tokens(Preparation):
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace(prepend_scheme="always")]
         )
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocabulary, special_tokens=[PAD, UNKNOWN, FIRST, LAST], show_progress=False
-        )
+        marks = [PAD, UNKNOWN, FIRST, LAST, *([MASK] if masks else [])]
+        trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=marks, show_progress=False)
         tokenizer.train_from_iterator(_texts(train), trainer)
         special = [(name, tokenizer.token_to_id(name)) for name in (FIRST, LAST)]
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{FIRST} $A {LAST}", special_tokens=special)
-        return cls(tokenizer.to_str(), max_length, tokenizer.token_to_id(PAD))
+        return cls(tokenizer.to_str(), max_length, tokenizer.token_to_id(PAD), tokenizer.token_to_id(MASK))
+
+    @property
+    def special(self) -> tuple[int, ...]:
+        """Ids that stand for no piece of a text, ascending: padding, ends, unknown, mask."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return tuple(sorted({self.padding, *(number for number, token in added.items() if token.special)}))
 
     @property
     def size(self) -> int:
@@ -75,12 +82,13 @@ class Tokens(Preparation):
     def dump(self) -> dict[str, bytes]:
         """`tokenizer.json` as the library writes it, and `tokens.json`."""
         state = {"max_length": self.max_length, "padding": self.padding}
+        state |= {} if self.mask is None else {"mask": self.mask}
         return {"tokenizer.json": self._tokenizer.to_str().encode(), "tokens.json": json.dumps(state).encode()}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes]) -> Tokens:
         state = json.loads(files["tokens.json"])
-        return cls(files["tokenizer.json"].decode(), state["max_length"], state["padding"])
+        return cls(files["tokenizer.json"].decode(), state["max_length"], state["padding"], state.get("mask"))
 
 
 def _texts(train: Source) -> Iterator[str]:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 from novum import Batch, Loss, Model, Prediction, Recipe, Signature
-from novum import Config as Options
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from novum_text import checkpoints
+from novum_text.network import Network
 from novum_text.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -24,37 +24,11 @@ if TYPE_CHECKING:
 class Transformer(Model):
     """A Hugging Face transformer that classifies texts."""
 
-    class Config(Options):
-        """A checkpoint, or the size of a network of its own."""
+    class Config(Network):
+        """A checkpoint, or the size of a network of its own, and how its classes are learned."""
 
-        checkpoint: str = ""
-        """A folder with a saved model and tokenizer, or a name on the Hugging Face hub; loaded from safetensors alone,
-        never with code of its own. Empty: a small network from nothing, as the options below say."""
-        revision: str = ""
-        """Branch, tag or commit of a checkpoint on the hub; empty: its main branch. Name a commit where numbers must
-        stay what they are."""
-        max_length: Annotated[int, Field(ge=4)] = 128
-        """Tokens that are read of a text; a checkpoint with fewer positions reads as many as it has."""
-        vocabulary: Annotated[int, Field(ge=16)] = 4000
-        """Tokens of the vocabulary that is fitted on `train`, without a checkpoint."""
-        layers: Annotated[int, Field(ge=1)] = 2
-        """Layers, without a checkpoint."""
-        width: Annotated[int, Field(ge=1)] = 64
-        """Length of a token's vector, without a checkpoint; a multiple of `heads`."""
-        heads: Annotated[int, Field(ge=1)] = 4
-        """Attention heads of a layer, without a checkpoint."""
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-        """Dropout everywhere, without a checkpoint (one brings its own)."""
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
         """Share of the target that is spread evenly over all classes."""
-
-        @model_validator(mode="after")
-        def _fits(self) -> Transformer.Config:
-            if self.width % self.heads:
-                raise ValueError(f"width = {self.width} is no multiple of heads = {self.heads}; change one of them")
-            if self.revision and not self.checkpoint:
-                raise ValueError(f"revision = {self.revision!r} needs a checkpoint; name one, or drop the revision")
-            return self
 
     preparation = Tokens
     imports = ("transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert")
@@ -111,28 +85,13 @@ class Transformer(Model):
         if self.config.checkpoint:
             net = checkpoints.network(self.config.checkpoint, self.config.revision, classes, preparation.padding)
         else:
-            net = self._small(preparation, classes)
+            from transformers import BertForSequenceClassification
+
+            net = BertForSequenceClassification(
+                checkpoints.small(preparation, self.config, **checkpoints.head(classes))
+            )
         if start is not None:
             start.copy_into(net)
-        return net
-
-    def _small(self, preparation: Tokens, classes: tuple[str, ...]) -> nn.Module:
-        from transformers import BertConfig, BertForSequenceClassification
-
-        net: nn.Module = BertForSequenceClassification(
-            BertConfig(
-                vocab_size=preparation.size,
-                hidden_size=self.config.width,
-                num_hidden_layers=self.config.layers,
-                num_attention_heads=self.config.heads,
-                intermediate_size=4 * self.config.width,
-                hidden_dropout_prob=self.config.dropout,
-                attention_probs_dropout_prob=self.config.dropout,
-                max_position_embeddings=preparation.max_length,
-                pad_token_id=preparation.padding,
-                **checkpoints.head(classes),
-            )
-        )
         return net
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Loss]:
