@@ -45,6 +45,13 @@ class Recipe(Config):
     averaging: Literal["none", "ema", "swa"] = "none"
     """What is scored and kept instead of the last weights: `ema`, their exponential moving average (decay 0.999, warmed
     up); `swa`, their mean over the last quarter of the budget, with the statistics of batch norms estimated anew."""
+    early_stop: Annotated[int | None, Field(ge=1, le=19)] = None
+    """Training ends after so many looks in a row without a lower loss on a slice of `train` that is held back for it;
+    20 looks are spread evenly over the budget. The best weights by that loss are scored and kept. None: no slice is
+    held back, and the whole budget is used."""
+    early_stop_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    """Share of the training units in that slice; without `early_stop` it means nothing. Epochs of the budget count the
+    whole of `train` all the same."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
     replicates: Literal["auto", "separate", "joint"] = "auto"

@@ -21,7 +21,7 @@ from typing import Any
 
 from novum import plugins
 from novum.recipe import units
-from novum.runner import averaging, device
+from novum.runner import averaging, device, early
 from novum.runner.parts import Parts
 from novum.seeds import Seed
 from novum.task import Split, only
@@ -56,8 +56,9 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     kind = device.kind()
     precision = device.precision(parts.recipe.precision, kind)
     with only(Split.TRAIN):
-        size = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe).size
-    count = units(parts.recipe.budget, size)
+        source = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe)
+        early.check(parts.recipe, source, Seed(0, ("resolve", "held-back")))
+    count = units(parts.recipe.budget, source.size)
     averaging.check(parts.recipe, count)
     evaluator = (arm.get("evaluator") or {}).get("plugin", parts.task.evaluator)
     parent = arm.get("start_from")

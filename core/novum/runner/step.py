@@ -103,11 +103,16 @@ class Steps:
             self._optimizers[prefix] = (make_optimizer(self._parts, params, self._net), params)
         return self._optimizers[prefix]
 
-    def forward(self, net: nn.Module, batch: Batch) -> None:
-        """Compute the losses of a batch for another network of the same kind; nothing is trained."""
+    def forward(self, net: nn.Module, batch: Batch) -> torch.Tensor:
+        """The sum of the losses of a batch for a network of this kind, which trains nothing."""
+        import torch
+
+        total = torch.zeros(())
         for loss in self._parts.model.losses(net, batch):
             with self._autocast:
-                loss.function(net, *loss.arguments)
+                value = loss.function(net, *loss.arguments)
+            total = total.to(value) + value
+        return total
 
     def means(self) -> dict[str, float]:
         """The mean of each loss since the last call, by name."""

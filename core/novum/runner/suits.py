@@ -49,6 +49,7 @@ def refusal(recipe: Recipe) -> str | None:
         "the recipe says so": recipe.replicates == "separate",
         f"the optimiser {recipe.optimizer!r} does not work element by element": not elementwise(recipe.optimizer),
         "its weights are averaged": recipe.averaging != "none",
+        "its trials may stop early": recipe.early_stop is not None,
         "its trials have a time limit": recipe.time_limit is not None,
     }
     return next((why for why, holds in reasons.items() if holds), None)

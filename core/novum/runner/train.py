@@ -14,6 +14,7 @@ from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
 from novum.runner.averaging import estimate
+from novum.runner.early import EarlyStop, divide
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.resume import (
     content,
@@ -27,7 +28,7 @@ from novum.runner.resume import (
 )
 from novum.runner.step import Steps
 from novum.seeds import Seed, installed, read, write
-from novum.task import Split, only
+from novum.task import Source, Split, only
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +50,11 @@ class Point:
 
 @dataclass
 class Trained:
-    """What training gives. diverged: None, or why (then the trial counts as the metric's worst value)."""
+    """What training gives.
+
+    diverged: None, or why (then the trial counts as the metric's worst value). stopped: None, or where training
+    stopped early.
+    """
 
     net: nn.Module
     preparation: Preparation
@@ -59,6 +64,7 @@ class Trained:
     diverged: str | None = None
     start: dict[str, Any] | None = None
     scores: Scores | None = None
+    stopped: str | None = None
 
 
 class Trainer:
@@ -117,11 +123,11 @@ class Trainer:
                 self.preparation = start[1]  # the parent's vocabulary or scale: its weights mean nothing without it
             else:
                 with installed(seed.child("prepare")):
-                    sample = parts.task.source(Split.TRAIN, seed.child("data"), parts.recipe)
-                    self.preparation = parts.model.prepare(parts.signature, sample)
+                    self.preparation = parts.model.prepare(parts.signature, self._open(seed.child("data"))[0])
             with installed(seed.child("build")):
                 net = parts.model.build(parts.signature, self.preparation, seed.child("build"), weights)
-            self.source = parts.task.source(Split.TRAIN, seed.child("data"), parts.recipe)
+            self.source, self._held = self._open(seed.child("data"))
+        self.early = None if parts.recipe.early_stop is None else EarlyStop(parts.recipe.early_stop)
         self.start = None
         if weights is not None:
             if not weights.loaded:
@@ -129,6 +135,7 @@ class Trainer:
             self.start = {"loaded": len(weights.loaded), "fresh": list(weights.skipped)}
         self.net = net.to(self.device)
         self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
+        self._holder = Encoder(self.preparation, self.device)  # of units that are held back
         self.steps = Steps(parts, self.net, device_kind=self.device.type, precision=self.precision, micro=self.micro)
         if self.source.size is None and self.steps.average is not None and self.steps.average.estimates:
             raise MismatchError(
@@ -137,26 +144,42 @@ class Trainer:
                 "'none' or 'ema'."
             )
 
+    def _open(self, stream: Seed) -> tuple[Source, Source | None]:
+        """`train` as this trial learns from it, and the slice that is held back where the recipe may stop early."""
+        source = self.parts.task.source(Split.TRAIN, stream, self.parts.recipe)
+        if self.parts.recipe.early_stop is None:
+            return source, None
+        return divide(source, self.parts.recipe.early_stop_share, self.seed.child("held-back"))
+
     # ------------------------------------------------------------------------------------------------- training
 
     def run(self) -> Trained:
-        """Train to the budget, or until a loss is no longer finite."""
+        """Train to the budget, to an early stop, or until a loss is no longer finite."""
         self._began = time.perf_counter() - self._spent
         scores: Scores | None = None
         diverged: str | None = None
-        for point in range(len(self.curve) + 1, self.points + 1):
-            until = math.ceil(self.units * point / self.points)
-            self.used, diverged = self.stretch(self.used, until)
+        early, ended = self.early, False
+        while not ended and len(self.curve) < self.points:
+            point = math.ceil(self.units * (len(self.curve) + 1) / self.points)
+            look = point + 1 if early is None else early.due(self.units)
+            self.used, diverged = self.stretch(self.used, min(point, look))
+            if early is not None and diverged is None and look <= point:
+                ended = early.look(self.used, self.steps.scored, self._loss_of_held)
             devices.synchronize(self.device.type)
             self._spent = time.perf_counter() - self._began
             if diverged is not None:
                 break
+            if look < point and not ended:
+                continue
             self._estimate()
             scores = self.score(Split.DEV)
             self.curve.append(Point(self.used, self.used / self.units, self._spent, self.steps.means(), scores.metrics))
             self.watch(self.curve[-1])
             self._began = time.perf_counter() - self._spent  # scoring is not training time
-        return Trained(self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores)
+        told = f"stopped early at {self.used:,} of {self.units:,} units" if ended and self.used < self.units else None
+        return Trained(
+            self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores, told
+        )
 
     def stretch(self, used: int, until: int) -> tuple[int, str | None]:
         """Go on from `used` to at least `until` units; returns the units used and why it diverged, if it did."""
@@ -204,6 +227,8 @@ class Trainer:
             raise ValueError("the model's preparation came out differently this time")
         fill(self.net, state["net"])
         self.steps.restore(state)
+        if self.early is not None:
+            self.early.restore(state["early"], self.net)
         self.source.load_state_dict(state["source"])
         self._states = of_machine(state["generators"])
         self.used, self._spent = state["used"], state["seconds"]
@@ -233,6 +258,7 @@ class Trainer:
             ],
             "net": tensors_of(self.net),
             **self.steps.state(),
+            "early": None if self.early is None else self.early.state(),
             "generators": of_device(generators, self.device),
             "source": source,
             "preparation": content(self.preparation),
@@ -252,8 +278,25 @@ class Trainer:
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and kept: the average where the recipe asks for one."""
-        return self.steps.scored
+        """The network that is scored and kept: the best one so far where the recipe may stop early, else the average
+        where it asks for one.
+        """
+        return self.steps.scored if self.early is None or self.early.net is None else self.early.net
+
+    def _loss_of_held(self) -> float:
+        """The mean loss of the weights as they are over the slice that is held back, each time by the same draws."""
+        import torch
+
+        assert self._held is not None
+        net, model = self.steps.scored, self.parts.model
+        act = Actor(model, net, self._holder)
+        net.eval()
+        total, count = torch.zeros((), device=self.device), 0
+        with only(Split.TRAIN), installed(self.seed.child("held-back", "loss")), torch.no_grad():
+            for raw in self._held.each(act):
+                total = total + self.steps.forward(net, self._holder.batch(raw)) * raw.units
+                count += raw.units
+        return float(total) / count
 
     def _estimate(self) -> None:
         """Where the weights are a mean, set the statistics of batch norms to those of a pass over `train` by them. The
@@ -264,7 +307,7 @@ class Trainer:
             return
         stream, encoder = self.seed.child("statistics"), Encoder(self.preparation, self.device)
         with only(Split.TRAIN), installed(stream):
-            source = self.parts.task.source(Split.TRAIN, stream, self.parts.recipe)
+            source, _ = self._open(stream)
             act = Actor(self.parts.model, average.net, encoder)
             passes = math.ceil((source.size or 0) / self.parts.recipe.batch_size)
             estimate(average.net, (encoder.batch(source.next(act)) for _ in range(passes)), self.steps.forward)
