@@ -45,7 +45,7 @@ class Recipe(Config):
     averaging: Literal["none", "ema", "swa"] = "none"
     """What is scored and kept instead of the last weights: `ema`, their exponential moving average (decay 0.999, warmed
     up); `swa`, their mean over the last quarter of the budget, with the statistics of batch norms estimated anew."""
-    early_stop: Annotated[int | None, Field(ge=1, le=19)] = None
+    early_stop: Annotated[int | None, Field(ge=1, le=19, strict=True)] = None
     """Training ends after so many looks in a row without a lower loss on a slice of `train` that is held back for it;
     20 looks are spread evenly over the budget. The best weights by that loss are scored and kept. None: no slice is
     held back, and the whole budget is used."""
