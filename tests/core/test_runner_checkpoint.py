@@ -233,20 +233,29 @@ def test_an_optimisers_state_of_another_type_than_its_parameters_comes_back_as_i
 
 
 DOCS: dict[str, Any] = {"data": "stdlib-docs", "classes": ["typing", "http", "xml"]}
-SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
-    ("text-classification", DOCS, "bag", {}),
-    ("text-classification", DOCS, "transformer", {"layers": 1, "width": 16, "heads": 2, "max_length": 16}),
-    ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}),
+SMALL = {"layers": 1, "width": 16, "heads": 2, "max_length": 16}
+SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any]]] = [
+    ("text-classification", DOCS, "bag", {}, {"early_stop": 3, "optimizer": "adafactor"}),
+    ("text-classification", DOCS, "transformer", SMALL, {}),
+    ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"optimizer": "muon"}),
+    ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"averaging": "swa"}),
 ]
 
 
 @pytest.mark.parametrize(
-    ("task", "options", "model", "sizes"), SHIPPED, ids=lambda each: each if isinstance(each, str) else ""
+    ("task", "options", "model", "sizes", "recipe"), SHIPPED, ids=lambda each: each if isinstance(each, str) else ""
 )
 def test_the_models_that_come_with_novum_resume_exactly(
-    killed: Any, tmp_path: Path, task: str, options: dict[str, Any], model: str, sizes: dict[str, Any]
+    killed: Any,
+    tmp_path: Path,
+    task: str,
+    options: dict[str, Any],
+    model: str,
+    sizes: dict[str, Any],
+    recipe: dict[str, Any],
 ) -> None:
-    arm = novum.arm(novum.task(task, **options), novum.model(model, **sizes), budget="96 samples", batch_size=16)
+    short = {"budget": "96 samples", "batch_size": 16} | recipe
+    arm = novum.arm(novum.task(task, **options), novum.model(model, **sizes), **short)
     given = job(arm, points=2)
     whole = train(given | {"checkpoint_every": None}, tmp_path / "whole")
 
