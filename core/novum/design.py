@@ -195,7 +195,7 @@ def _task(
 
 
 def _may_stop(plan: Mapping[str, Any]) -> bool:
-    return plan["arm"]["recipe"].get("early_stop") is not None
+    return plan["arm"].get("recipe", {}).get("early_stop") is not None
 
 
 def _margin(hypothesis: Hypothesis, name: str, metric: Mapping[str, Any], scale: Mapping[str, Any] | None) -> float:

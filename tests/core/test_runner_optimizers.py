@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from novum import PluginError, plugins
+from novum import PluginError, plugins, readiness
 from novum.runner.optimizers import elementwise
 from novum.runner.resolve import resolve
 from novum.runner.schedules import one_cycle
@@ -187,3 +187,18 @@ def test_lion_without_timm_is_refused_at_registration_with_the_command_that_inst
 
     with pytest.raises(PluginError, match=r"'lion' needs timm, which is not installed: `pip install timm`, or choose"):
         resolve(arm(optimizer="lion").to_json())
+
+
+def test_a_missing_library_is_told_before_any_worker_starts_and_one_that_is_there_is_loaded_once(
+    arm: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = arm(optimizer="lion", start_from=arm(optimizer="sgd"))
+
+    readiness.check_names([trained], "jsonl")
+    loaded = readiness.preload([trained])
+
+    assert "timm.optim" in loaded
+    assert "timm.optim" not in readiness.preload([arm(optimizer="muon")])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None)
+    with pytest.raises(PluginError, match="`pip install timm`"):
+        readiness.check_names([arm(start_from=trained)], "jsonl")
