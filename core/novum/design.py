@@ -13,9 +13,10 @@ A plan is plain JSON::
     tasks        name → control, treatment: plans of arms (control null where `bar` is a number); metric; margin;
                  scale; resolution; signature; test: the registered sequential test, its looks and critical values;
                  secondary: the uncorrected test of a task that does not decide alone, or null; power; dev: its size
-                 and the arms scored on it before; budgets; trials_per_pair; trials_once; together: by side what
-                 training seeds together was measured to cost, or why they are trained apart; blocks: the seeds that are
-                 trained together, or null where each trial is trained on its own
+                 and the arms scored on it before; budgets; early: the sides that may stop before theirs is used, where
+                 there are any; trials_per_pair; trials_once; together: by side what training seeds together was
+                 measured to cost, or why they are trained apart; blocks: the seeds that are trained together, or null
+                 where each trial is trained on its own
     average      {"test", "power"} where the scope is the average over tasks, else null
     fixed        critical values of the fixed-n test on new data at each look, by the levels of the experiment
 """
@@ -171,6 +172,7 @@ def _task(
     chains = {side: list(lineage(plan)) for side, plan in plans.items() if plan is not None}
     often = {canonical(plan) for line in chains.values() for plan, single in line if not single}
     once = {canonical(plan) for line in chains.values() for plan, single in line if single} - often
+    early = [side for side, line in chains.items() if any(_may_stop(plan) for plan, _ in line)]
     return {
         **plans,
         "bar": bar,
@@ -185,10 +187,15 @@ def _task(
         "size": sizes.get("dev.size"),
         "signature": first["signature"],
         "budgets": {side: [plan["units"] for plan, _ in line] for side, line in chains.items()},
+        **({"early": early} if early else {}),
         "trials_per_pair": len(often),
         "trials_once": len(once),
         "together": {side: arms[f"{name}/{side}"].get("together") or UNASKED for side in chains},
     }
+
+
+def _may_stop(plan: Mapping[str, Any]) -> bool:
+    return plan["arm"].get("recipe", {}).get("early_stop") is not None
 
 
 def _margin(hypothesis: Hypothesis, name: str, metric: Mapping[str, Any], scale: Mapping[str, Any] | None) -> float:

@@ -116,6 +116,22 @@ def load(kind: str, name: str) -> Any:
     return _load(kind, name, owners[0].distribution)
 
 
+def complete(kind: str, name: str) -> Any:
+    """What `load` gives, after a look that the libraries which it says it imports are installed; imports none of them.
+
+    Raises PluginError (see `load`), also for a missing library, with the command that installs it.
+    """
+    found = load(kind, name)
+    for module in getattr(found, "imports", ()):
+        package = module.split(".")[0]
+        if importlib.util.find_spec(package) is None:
+            raise PluginError(
+                f"the {kind} {name!r} needs {package}, which is not installed: `pip install {package}`, or choose "
+                f"another of {', '.join(each for each in names(kind) if each != name)}."
+            )
+    return found
+
+
 @functools.cache
 def _load(kind: str, name: str, distribution: str) -> Any:
     from stevedore.driver import DriverManager

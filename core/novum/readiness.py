@@ -26,7 +26,7 @@ def check_names(arms: Sequence[Arm], tracker: str) -> None:
                 config.parse(plugins.load(part.kind, part.name).Config, part.options, f"{part.kind} {part.name!r}")
         config.parse(Recipe, arm.recipe, "recipe")
         if "optimizer" in arm.recipe:
-            plugins.load("optimizer", arm.recipe["optimizer"])
+            plugins.complete("optimizer", arm.recipe["optimizer"])
         if "schedule" in arm.recipe:
             plugins.load("schedule", arm.recipe["schedule"])
 
@@ -38,5 +38,10 @@ def preload(arms: Sequence[Arm]) -> list[str]:
         for arm in _chain(arms)
         for part in (arm.task, arm.model)
         for module in plugins.load(part.kind, part.name).imports
+    } | {
+        module: None
+        for arm in _chain(arms)
+        if "optimizer" in arm.recipe
+        for module in getattr(plugins.load("optimizer", arm.recipe["optimizer"]), "imports", ())
     }
     return list(found)

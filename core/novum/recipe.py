@@ -39,11 +39,19 @@ class Recipe(Config):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decay of the weights, as the optimiser defines it."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Momentum of `sgd` and `rmsprop`; the other optimisers have none."""
+    """Momentum of `sgd`, `rmsprop` and `muon`; the other optimisers have none."""
     clip: Annotated[float, Field(ge=0)] = 0.0
     """Largest norm of the gradient of one loss; 0 clips nothing."""
-    averaging: Literal["none", "ema"] = "none"
-    """`ema` scores and keeps an exponential moving average of the weights (decay 0.999, warmed up)."""
+    averaging: Literal["none", "ema", "swa"] = "none"
+    """What is scored and kept instead of the last weights: `ema`, their exponential moving average (decay 0.999, warmed
+    up); `swa`, their mean over the last quarter of the budget, with the statistics of batch norms estimated anew."""
+    early_stop: Annotated[int | None, Field(ge=1, le=19, strict=True)] = None
+    """Training ends after so many looks in a row without a lower loss on a slice of `train` that is held back for it;
+    20 looks are spread evenly over the budget. The best weights by that loss are scored and kept. None: no slice is
+    held back, and the whole budget is used."""
+    early_stop_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    """Share of the training units in that slice; without `early_stop` it means nothing. Epochs of the budget count the
+    whole of `train` all the same."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32. A device that lacks what was
     asked for refuses it (`novum doctor` says what it has); scores are always computed in fp32."""

@@ -33,9 +33,9 @@ class Run:
 
     metrics, tables: on dev, after training. curve: points {"units", "share", "seconds", "losses", "metrics"}.
     test: {"metrics", "tables"} where it was asked for, else None. diverged: why training broke off, else None.
-    facts: {"units", "seconds", "bytes", "start", "memory"}; "memory" is the peak while it trained, {"bytes", "what"}
-        ("process": resident memory of the process; "cuda": tensors on the GPU) and what else packing needs, or
-        {"undefined": why}.
+    facts: {"units", "seconds", "bytes", "start", "memory", "stopped"}; "memory" is the peak while it trained, {"bytes",
+        "what"} ("process": resident memory of the process; "cuda": tensors on the GPU) and what else packing needs, or
+        {"undefined": why}; "stopped" is None, or where training stopped early.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Run:
         if self.test is not None:
             split, tables = "test", self.test["tables"]
             metrics = {name: show(number(self.test["metrics"][name])) for name in self.metrics}
-        lines = [f"{split}, seed {self.seed}, {self.facts['units']} units"]
+        lines = [f"{split}, seed {self.seed}, {self.facts.get('stopped') or str(self.facts['units']) + ' units'}"]
         lines += [f"  {name:20s} {value}" for name, value in metrics.items()]
         for title, rows in tables.items():
             columns = list(dict.fromkeys(name for cells in rows.values() for name in cells))
@@ -172,7 +172,8 @@ def _read(lab: Lab, trial: Trial, test: bool, order: Sequence[str]) -> Run:
         curve=tuple(result["curve"]),
         test=lab.ledger.scores([key], "test").get(key) if test else None,
         diverged=result["diverged"],
-        facts={name: result[name] for name in ("units", "seconds", "bytes", "start")} | {"memory": _memory(result)},
+        facts={name: result[name] for name in ("units", "seconds", "bytes", "start")}
+        | {"memory": _memory(result), "stopped": result.get("stopped")},
         plan=trial.plan,
         weights=lab.folder / "weights" / str(result["weights"]),
     )

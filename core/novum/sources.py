@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -84,6 +85,25 @@ class Examples(Source):
             self._hashes = tuple(content_hash(self.inputs[row]) for row in range(self.size))
         return self._hashes
 
+    def select(self, rows: Sequence[int]) -> Examples:
+        """The examples at some positions. A subclass that keeps more than this class does needs a `select` of its own:
+        raises ConfigError.
+        """
+        more = sorted(set(vars(self)) - OWN)
+        if more:
+            raise ConfigError(
+                f"recipe.early_stop: {type(self).__name__} keeps {', '.join(more)} beside its examples, which may "
+                "belong to them one by one; give it a `select` of its own, or leave early_stop out."
+            )
+        found = copy.copy(self)
+        at = np.asarray(rows, dtype=np.int64)
+        found.inputs = self.inputs.take(at, 0) if isinstance(self.inputs, np.ndarray) else _Rows(self.inputs, at)
+        found.targets = None if self.targets is None else self.targets.take(at, 0)
+        found.ids = self.named(at)
+        found._names = self._names.take(at)
+        found._hashes = None if self._hashes is None else tuple(self._hashes[row] for row in at.tolist())
+        return found
+
     def state_dict(self) -> dict[str, Any] | None:
         if type(self).next is not Examples.next:
             return None
@@ -114,6 +134,24 @@ class Examples(Source):
     def named(self, rows: np.ndarray) -> tuple[str, ...]:
         """Unit ids at some positions."""
         return tuple(self._names.take(rows).tolist())
+
+
+OWN = frozenset({"inputs", "targets", "ids", "_names", "_hashes", "_seed", "_batch_size", "_epoch", "_order"})
+"""What an `Examples` keeps."""
+
+
+class _Rows:
+    """Some of the units of what has `len` and integer indexing; nothing is read before it is asked for."""
+
+    def __init__(self, inputs: Any, rows: np.ndarray) -> None:
+        self._inputs = inputs
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> Any:
+        return self._inputs[int(self._rows[row])]
 
 
 def content_hash(unit: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from novum import config as _config
-from novum.errors import SplitClosed
+from novum.errors import ConfigError, SplitClosed
 
 if TYPE_CHECKING:
     from novum.data import Act, Batch, Signature
@@ -53,6 +53,17 @@ class Source(ABC):
         None where units have no fixed content (an environment).
         """
         return None
+
+    def select(self, rows: Sequence[int]) -> Source:
+        """A source of some of its units alone, by their positions in the order of `each`, ascending; asked of a newly
+        opened one. An early stop holds a slice of `train` back by it.
+
+        Raises ConfigError, the default, where its units cannot be divided.
+        """
+        raise ConfigError(
+            f"recipe.early_stop: {type(self).__name__} cannot hold units back, for it has no `select` of its own; "
+            "leave early_stop out, or add one (see novum.Source)."
+        )
 
     def state_dict(self) -> dict[str, Any] | None:
         """Where `next` stands, so that a killed trial goes on from a checkpoint with the very batches that it would

@@ -41,6 +41,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
     "pydantic": ("novum.config", "novum.recipe", "novum.claimfile", "novum.mlp"),
     "tomllib": ("novum.toml",),
+    "timm": ("novum.runner.optimizers",),
     "novum.cli": ("novum.cli",),
     "novum.decide": ("novum.decide", "novum.validate", "novum.experiment", "novum.compare"),
     "novum.study": ("novum.cli", "novum.compare"),
@@ -116,7 +117,7 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.executors.spool": ("numpy", "torch"),
     "novum.executors.leases": ("numpy", "torch", "time.time", "datetime"),
     "novum.runner": ("novum.trials", "novum.experiment", "novum.validate", "novum.hypothesize"),
-    "novum": (*PLUGINS, "pickle", "cloudpickle", "dill", "joblib", "timm", "transformers", "gymnasium", "sklearn"),
+    "novum": (*PLUGINS, "pickle", "cloudpickle", "dill", "joblib", "transformers", "gymnasium", "sklearn"),
     "novum_text": ("novum_vision", "novum_rl", "pickle", "cloudpickle", "dill", "joblib"),
     "novum_vision": ("novum_text", "novum_rl", "pickle", "cloudpickle", "dill", "joblib"),
     "novum_rl": ("novum_text", "novum_vision", "pickle", "cloudpickle", "dill", "joblib"),
@@ -125,7 +126,7 @@ LATE: Mapping[str, tuple[str, ...]] = {
     # what                  is imported outside of functions by these alone, for its import is slow
     "torch": (
         *("novum_vision.network", "novum_rl.network"),  # all of these are themselves imported late
-        *("novum.runner.batched", "novum.runner.joint", "novum.runner.table"),
+        *("novum.runner.batched", "novum.runner.joint", "novum.runner.muon", "novum.runner.table"),
     ),
     "scipy": (),
     "safetensors": (),
@@ -147,6 +148,7 @@ LATE: Mapping[str, tuple[str, ...]] = {
     "numpy": ("novum.sources", "novum.episodes", "novum.runner.table", *PLUGINS),
     "novum.runner.joint": ("novum.runner.together",),
     "novum.runner.together": (),
+    "novum.runner.muon": (),
     "novum_vision.network": (),
     "novum_rl.network": (),
 }

@@ -79,7 +79,7 @@ def test_a_whole_number_is_a_budget_in_units() -> None:
         ("weight_decay", -1),
         ("momentum", 1),
         ("clip", -1),
-        ("averaging", "swa"),
+        ("averaging", "mean"),
         ("precision", "fp16"),
     ],
 )

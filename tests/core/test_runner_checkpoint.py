@@ -96,6 +96,9 @@ RECIPES: list[dict[str, Any]] = [
     {"optimizer": "adamw", "learning_rate": 0.01, "averaging": "ema", "clip": 0.1, "weight_decay": 0.1},
     {"optimizer": "rmsprop", "learning_rate": 0.01, "schedule": "cosine", "warmup": 0.3},
     {"optimizer": "adam", "learning_rate": 0.01, "clip": 0.1, "batch_size": 7, "budget": "2 epochs"},
+    {"optimizer": "adafactor", "learning_rate": 0.01, "schedule": "one-cycle"},
+    {"optimizer": "lion", "learning_rate": 0.01, "weight_decay": 0.1, "averaging": "swa"},
+    {"optimizer": "muon", "learning_rate": 0.01, "weight_decay": 0.1, "averaging": "ema"},
 ]
 
 
@@ -213,7 +216,7 @@ def test_an_optimisers_state_of_another_type_than_its_parameters_comes_back_as_i
 
     made: list[Exact] = []
 
-    def make(parts: Any, params: Any) -> Exact:
+    def make(parts: Any, params: Any, net: Any) -> Exact:
         made.append(Exact(params, {"lr": 0.1}))
         return made[-1]
 
@@ -230,21 +233,30 @@ def test_an_optimisers_state_of_another_type_than_its_parameters_comes_back_as_i
 
 
 DOCS: dict[str, Any] = {"data": "stdlib-docs", "classes": ["typing", "http", "xml"]}
-SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
-    ("text-classification", DOCS, "bag", {}),
-    ("text-classification", DOCS, "transformer", {"layers": 1, "width": 16, "heads": 2, "max_length": 16}),
-    ("masked-language-modelling", DOCS, "masked-transformer", {"layers": 1, "width": 16, "heads": 2, "max_length": 16}),
-    ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}),
+SMALL = {"layers": 1, "width": 16, "heads": 2, "max_length": 16}
+SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any]]] = [
+    ("text-classification", DOCS, "bag", {}, {"early_stop": 3, "optimizer": "adafactor"}),
+    ("text-classification", DOCS, "transformer", SMALL, {}),
+    ("masked-language-modelling", DOCS, "masked-transformer", SMALL, {}),
+    ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"optimizer": "muon"}),
+    ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"averaging": "swa"}),
 ]
 
 
 @pytest.mark.parametrize(
-    ("task", "options", "model", "sizes"), SHIPPED, ids=lambda each: each if isinstance(each, str) else ""
+    ("task", "options", "model", "sizes", "recipe"), SHIPPED, ids=lambda each: each if isinstance(each, str) else ""
 )
 def test_the_models_that_come_with_novum_resume_exactly(
-    killed: Any, tmp_path: Path, task: str, options: dict[str, Any], model: str, sizes: dict[str, Any]
+    killed: Any,
+    tmp_path: Path,
+    task: str,
+    options: dict[str, Any],
+    model: str,
+    sizes: dict[str, Any],
+    recipe: dict[str, Any],
 ) -> None:
-    arm = novum.arm(novum.task(task, **options), novum.model(model, **sizes), budget="96 samples", batch_size=16)
+    short = {"budget": "96 samples", "batch_size": 16} | recipe
+    arm = novum.arm(novum.task(task, **options), novum.model(model, **sizes), **short)
     given = job(arm, points=2)
     whole = train(given | {"checkpoint_every": None}, tmp_path / "whole")
 

@@ -59,6 +59,7 @@ UNUSABLE = [
     ((*DIGITS, "task.data=photographs"), "broken.png cannot be decoded (UnidentifiedImageError"),
     ((*DIGITS, "task.data=parted"), "the class 'bird' has no training image"),
     ((*DIGITS, "model.name=resnetty"), "option 'name' is 'resnetty', which timm"),
+    ((*CART, "early_stop=3"), "an environment has no units to hold back, for its experience comes from acting; leave"),
     ((*CART, "task.env=CartPole-v9"), "no environment has the id 'CartPole-v9'; did you mean 'CartPole-v1'"),
     ((*CART, "task.physics.lenght=1"), "did you mean 'length'"),
     (
@@ -74,6 +75,33 @@ UNUSABLE = [
     ),
     ((*PETS, "precision=half"), "input should be 'auto', 'fp32', 'tf32' or 'bf16'"),
     ((*PETS, "compile=yes"), "'auto', 'off' or 'on'"),
+]
+RECIPES = [
+    (("optimizer=adamm",), "no optimizer is called 'adamm'; did you mean 'adam'"),
+    (("schedule=one_cycle",), "no schedule is called 'one_cycle'; did you mean 'one-cycle'"),
+    (("budget=0 epochs",), "option 'budget' received '0 epochs': a budget is a positive number and a unit, such as"),
+    (("budget=-5 samples",), "option 'budget' received '-5 samples': a budget is a positive number and a unit"),
+    (("batch_size=-4",), "option 'batch_size' received -4: input should be greater than or equal to 1"),
+    (("learning_rate=0",), "option 'learning_rate' received 0: input should be greater than 0"),
+    (("learning_rate=-0.1",), "option 'learning_rate' received -0.1: input should be greater than 0"),
+    (("weight_decay=-1",), "option 'weight_decay' received -1: input should be greater than or equal to 0"),
+    (("momentum=1.0",), "option 'momentum' received 1.0: input should be less than 1"),
+    (("clip=-0.5",), "option 'clip' received -0.5: input should be greater than or equal to 0"),
+    (("warmup=1.0",), "option 'warmup' received 1.0: input should be less than 1"),
+    (("averaging=mean",), "option 'averaging' received 'mean': input should be 'none', 'ema' or 'swa'"),
+    (("precision=fp16",), "option 'precision' received 'fp16': input should be 'auto', 'fp32' or 'bf16'"),
+    (("early_stop=0",), "option 'early_stop' received 0: input should be greater than or equal to 1"),
+    (("early_stop=true",), "option 'early_stop' received True: "),
+    (("early_stop_share=0.9",), "option 'early_stop_share' received 0.9: input should be less than or equal to 0.5"),
+    (
+        ("averaging=swa", "budget=16 samples", "batch_size=16"),
+        "a budget of 16 units in batches of 16 has no step there; raise recipe.budget, lower recipe.batch_size, or",
+    ),
+    (("averaging=swa", "early_stop=3"), "leave one of them out, or say averaging = 'ema'"),
+    (
+        ("early_stop=3", "early_stop_share=0.001"),
+        "early_stop_share: 0.001 of 168 training units are 0, and at least one must be held back",
+    ),
 ]
 CLAIMS = [
     (("nothing.toml",), "no claim file at 'nothing.toml'; give the path of a .toml file"),
@@ -156,6 +184,17 @@ def test_what_cannot_be_used_is_refused_with_what_can(refused: Any, words: tuple
     message = refused("train", *words)
 
     assert told in message
+
+
+@pytest.mark.parametrize(("words", "told"), RECIPES)
+def test_a_recipe_that_cannot_be_followed_is_refused_with_what_is_allowed_and_nothing_is_registered(
+    refused: Any, words: tuple[str, ...], told: str
+) -> None:
+    registered = refused("run", "claim.toml", *(f"treatments.learning.recipe.{word}" for word in words))
+    trained = refused("train", *PETS, *words)
+
+    assert told in registered
+    assert told in trained
 
 
 @pytest.mark.parametrize(("words", "told"), CLAIMS)

@@ -117,11 +117,12 @@ def across(
 
 
 def fair(plan: Mapping[str, Any]) -> str:
-    """What both arms were given: their budgets, and that nobody tuned them here."""
+    """What both arms were given: their budgets, that arms may end earlier, and that nobody tuned them here."""
     if plan.get("reported"):
         return (
             "Scores were reported by the caller: what either side was given, and how it was tuned, is not known here."
         )
+    early = _early(plan)
     unequal = []
     for name, task in plan["tasks"].items():
         budgets = task.get("budgets")
@@ -131,13 +132,22 @@ def fair(plan: Mapping[str, Any]) -> str:
     if unequal:
         return (
             f"Budgets in units of experience differ on {listed(unequal)}, a start's own training included. "
-            "Neither arm was tuned in this claim."
+            f"Neither arm was tuned in this claim.{early}"
         )
     bars = [name for name in plan["order"] if plan["tasks"][name].get("bar") is not None]
     if len(bars) == len(plan["tasks"]):
         return "The control is a bar, for which nothing was trained; the treatment was not tuned in this claim."
     also = f" On {listed(bars)} the control is a bar, for which nothing was trained." if bars else ""
-    return f"Budgets were equal in units of experience, and neither arm was tuned in this claim.{also}"
+    return f"Budgets were equal in units of experience, and neither arm was tuned in this claim.{also}{early}"
+
+
+def _early(plan: Mapping[str, Any]) -> str:
+    """A sentence on arms that may end before their budget; empty where none may."""
+    sides = sorted({side for task in plan["tasks"].values() for side in task.get("early", ())})
+    if not sides:
+        return ""
+    who = "Both arms" if len(sides) == 2 else f"The {sides[0]}"
+    return f" {who} could stop before the budget was used, by a plateau on a slice of train."
 
 
 def worn(task: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:

@@ -153,6 +153,7 @@ def _row(trial: Trial, stored: Mapping[str, Any] | None, metric: str) -> dict[st
         "deviations": result.get("deviations") or [],
         "resumed": result.get("resumed") or [],
         "because": result.get("failed") or result.get("diverged"),
+        "stopped": result.get("stopped"),
         "units": result.get("units"),
         "seconds": result.get("seconds"),
         "memory": result.get("memory"),

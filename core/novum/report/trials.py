@@ -163,7 +163,7 @@ def _trial(row: Mapping[str, Any], fated: str, unscored: str) -> Markup:
     if start is not None:
         fresh = ", ".join(start["fresh"]) or "none"
         loaded = element("span", f"{start['loaded']} / {len(start['fresh'])}", title=f"began fresh: {fresh}")
-    said = [row["because"], WORDS.get(fated), "for an earlier claim" if row["earlier"] else None]
+    said = [row["because"], row.get("stopped"), WORDS.get(fated), "for an earlier claim" if row["earlier"] else None]
     said.append("on a fresh seed" if row["confirms"] else None)
     why = "; ".join(each for each in said if each)
     spared = fated in ("stopped", "never")

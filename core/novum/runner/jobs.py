@@ -312,6 +312,7 @@ def trained_result(trained: Trained) -> dict[str, Any]:
         "curve": [dump_point(point) for point in trained.curve],
         "diverged": trained.diverged,
         "start": trained.start,
+        "stopped": trained.stopped,
         "scores": {} if scores is None else {"dev": dump_scores(scores)},
     }
 

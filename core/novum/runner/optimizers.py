@@ -1,16 +1,32 @@
-"""Optimisers by name (entry points `novum.optimizers`): torch's own, fused where the parameters allow it.
+"""Optimisers by name (entry points `novum.optimizers`): torch's and timm's own, fused where the parameters allow it.
 
-Each is a function `(params, learning_rate, weight_decay, **recipe values that it names) -> torch Optimizer`.
+Each is a function `(params, learning_rate, weight_decay, **recipe values that it names) -> torch Optimizer`; one that
+names `net` also gets the network. A function may carry `imports`, the modules that it imports (as tasks and models do):
+what is missing of them is told before anything is registered, and workers load them once.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import torch
 
     Params = list[torch.nn.Parameter]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+ELEMENTWISE = frozenset({"adam", "adamw", "lion", "rmsprop", "sgd"})
+"""Those whose step for an element depends on that element's gradients alone."""
+
+
+def _imports(*modules: str) -> Callable[[F], F]:
+    def mark(make: F) -> F:
+        make.imports = modules  # type: ignore[attr-defined]
+        return make
+
+    return mark
 
 
 def adamw(params: Params, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
@@ -48,10 +64,37 @@ def rmsprop(params: Params, learning_rate: float, weight_decay: float, momentum:
     return torch.optim.RMSprop(params, lr=learning_rate, weight_decay=weight_decay, momentum=momentum)
 
 
+def adafactor(params: Params, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Adafactor (Shazeer & Stern 2018), whose second moments of a matrix are a row and a column. The learning rate is
+    relative to the size of the weights, and bounded by one over the root of the step.
+    """
+    import torch
+
+    return torch.optim.Adafactor(params, lr=learning_rate, weight_decay=weight_decay)
+
+
+@_imports("timm.optim")
+def lion(params: Params, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """Lion (Chen et al. 2023), the sign of a momentum, by timm: wants a third to a tenth of AdamW's rate."""
+    from timm.optim import Lion
+
+    made: torch.optim.Optimizer = Lion(params, lr=learning_rate, weight_decay=weight_decay)
+    return made
+
+
+def muon(
+    params: Params, learning_rate: float, weight_decay: float, momentum: float, net: torch.nn.Module | None = None
+) -> torch.optim.Optimizer:
+    """Muon (Jordan 2024) for matrices and kernels, AdamW for the rest; see `novum.runner.muon`."""
+    from novum.runner.muon import Muon
+
+    return Muon(params, lr=learning_rate, weight_decay=weight_decay, momentum=momentum, fused=_fusible(params), net=net)
+
+
 def _fusible(params: Params) -> bool:
     return all(param.is_floating_point() and param.device.type in ("cpu", "cuda") for param in params)
 
 
 def elementwise(name: str) -> bool:
     """Whether an optimiser's step for an element depends on that element alone, so that networks may be stacked."""
-    return name in ("adam", "adamw", "rmsprop", "sgd")
+    return name in ELEMENTWISE

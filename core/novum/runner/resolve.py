@@ -21,7 +21,7 @@ from typing import Any
 
 from novum import plugins
 from novum.recipe import units
-from novum.runner import compiling, device, ranks
+from novum.runner import averaging, compiling, device, early, ranks
 from novum.runner.parts import Parts
 from novum.seeds import Seed
 from novum.task import Split, only
@@ -52,14 +52,16 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     """
     parts = Parts.of(arm)
     plugins.load("schedule", parts.recipe.schedule)
-    plugins.load("optimizer", parts.recipe.optimizer)
+    plugins.complete("optimizer", parts.recipe.optimizer)
     kind = device.kind()
     precision = device.precision(parts.recipe.precision, kind)
     compiling.require(parts.recipe.compile, kind)
     with only(Split.TRAIN):
         source = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe)
-    size = source.size
-    ranks.check(parts.recipe.devices, acts=source.acts, kind=kind)
+        early.check(parts.recipe, source, Seed(0, ("resolve", "held-back")))
+    ranks.check(parts.recipe, acts=source.acts, kind=kind)
+    count = units(parts.recipe.budget, source.size)
+    averaging.check(parts.recipe, count)
     evaluator = (arm.get("evaluator") or {}).get("plugin", parts.task.evaluator)
     parent = arm.get("start_from")
     return {
@@ -69,7 +71,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
             "evaluator": {"plugin": evaluator, **parts.evaluator.config.model_dump(mode="json")},
             "recipe": parts.recipe.model_dump(mode="json"),
         },
-        "units": units(parts.recipe.budget, size),
+        "units": count,
         "data": parts.task.fingerprint(),
         "checkpoint": parts.model.fingerprint(),
         "code": code(arm["task"]["plugin"], arm["model"]["plugin"], evaluator, parts.recipe),

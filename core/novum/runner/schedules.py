@@ -23,6 +23,20 @@ def cosine(share: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * share))
 
 
+def one_cycle(share: float) -> float:
+    """The 1cycle policy (Smith & Topin 2018): along half a cosine from 1/25 up to 1 in the first 30 %, then down to
+    1/250,000. Momentum stays as it is.
+    """
+    low, end, turn = 1 / 25, 1 / 250_000, 0.3
+    if share < turn:
+        return _between(low, 1.0, share / turn)
+    return _between(1.0, end, (share - turn) / (1.0 - turn))
+
+
+def _between(first: float, last: float, way: float) -> float:
+    return last + (first - last) * 0.5 * (1.0 + math.cos(math.pi * way))
+
+
 def with_warmup(schedule: Schedule, warmup: float) -> Schedule:
     """`schedule` over what remains after the rate rose from zero in a straight line over a share `warmup`.
 

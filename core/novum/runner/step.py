@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from novum import plugins
 from novum.errors import MismatchError
 from novum.runner import device as devices
+from novum.runner.averaging import average
 from novum.runner.clipping import clip
-from novum.runner.resume import fill, pieces, refill, tensors_of
+from novum.runner.resume import pieces, refill
 from novum.runner.schedules import with_warmup
 from novum.runner.tally import Tally
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from novum.data import Loss
+    from novum.data import Batch, Loss
     from novum.runner.compiling import Compiler
     from novum.runner.parts import Parts
     from novum.runner.ranks import Ranks
@@ -46,8 +47,6 @@ class Steps:
         ranks: Ranks | None = None,
         compiler: Compiler | None = None,
     ) -> None:
-        import torch
-
         self._parts = parts
         self._net = net
         self._autocast = devices.autocast(precision, device_kind)
@@ -58,14 +57,12 @@ class Steps:
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._rate, self._clip = parts.recipe.learning_rate, parts.recipe.clip
         self.tally = Tally()
-        self._average: torch.optim.swa_utils.AveragedModel | None = None
-        if parts.recipe.averaging == "ema":
-            self._average = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=self._ema)
+        self.average = average(net, parts.recipe)
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and kept: the average where the recipe asks for one."""
-        return self._net if self._average is None else self._average.module
+        """The network that is scored and kept: the average where the recipe asks for one and it has begun."""
+        return self._net if self.average is None else self.average.net
 
     def take(self, loss: Loss, share: float, units: int) -> None:
         """Compute one loss, differentiate it for the parameters that it names, and step. Waits for no device.
@@ -82,8 +79,8 @@ class Steps:
         optimizer.step()
         for param in params:  # as zero_grad does, without its record for a profiler
             param.grad = None
-        if self._average is not None:
-            self._average.update_parameters(self._net)
+        if self.average is not None:
+            self.average.update(share)
         self.tally.add(loss.name, value, units)
 
     def _divided(self, ranks: Ranks, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
@@ -152,16 +149,19 @@ class Steps:
                     f"a loss of the model names the parameters below {prefix!r}, but its network has none there that "
                     f"are trained; it has {', '.join(heads)}."
                 )
-            self._optimizers[prefix] = (make_optimizer(self._parts, params), params)
+            self._optimizers[prefix] = (make_optimizer(self._parts, params, self._net), params)
         return self._optimizers[prefix]
 
-    def _ema(self, averaged: Any, current: Any, count: Any) -> None:
-        """Exponential moving average with decay min(0.999, (1 + n) / (10 + n)) after n updates."""
+    def forward(self, net: nn.Module, batch: Batch) -> torch.Tensor:
+        """The sum of the losses of a batch for a network of this kind, which trains nothing."""
         import torch
 
-        assert self._average is not None
-        done = float(self._average.n_averaged)  # `count` is the same on the device, and to read it is to wait for it
-        torch._foreach_lerp_(averaged, current, 1.0 - min(0.999, (1.0 + done) / (10.0 + done)))
+        total = torch.zeros(())
+        for loss in self._parts.model.losses(net, batch):
+            with self._autocast:
+                value = loss.function(net, *loss.arguments)
+            total = total.to(value) + value
+        return total
 
     def means(self) -> dict[str, float]:
         """The mean of each loss since the last call, by name."""
@@ -170,7 +170,7 @@ class Steps:
     def state(self) -> dict[str, Any]:
         """All that the next steps depend on beside the network itself."""
         return {
-            "average": None if self._average is None else tensors_of(self._average),
+            "average": None if self.average is None else self.average.state(),
             "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
             "sums": self.tally.sums,
             "ranks": None if self._ranks is None else self._ranks.streams,
@@ -178,8 +178,8 @@ class Steps:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` gave; raises what shows that it does not fit."""
-        if self._average is not None:
-            fill(self._average, state["average"])
+        if self.average is not None:
+            self.average.restore(state["average"])
         for prefix, saved in state["optimizers"]:
             refill(self._optimizer(prefix)[0], saved)
         self.tally.sums = state["sums"]
@@ -187,13 +187,17 @@ class Steps:
             self._ranks.restore(state["ranks"])
 
 
-def make_optimizer(parts: Parts, params: list[nn.Parameter]) -> Any:
-    """The recipe's optimiser over some parameters; it receives those further recipe values that it names."""
+def make_optimizer(parts: Parts, params: list[nn.Parameter], net: nn.Module | None = None) -> Any:
+    """The recipe's optimiser over some parameters; it receives those further recipe values that it names.
+
+    net: what the parameters belong to, for an optimiser that treats kinds of layers differently.
+    """
     import inspect
 
     recipe = parts.recipe
     make = plugins.load("optimizer", recipe.optimizer)
-    named = set(inspect.signature(make).parameters)
-    extra = {name: value for name, value in recipe.model_dump().items() if name in named - {"learning_rate"}}
-    extra.pop("weight_decay", None)
+    named = set(inspect.signature(make).parameters) - {"learning_rate", "weight_decay"}
+    extra = {name: value for name, value in recipe.model_dump().items() if name in named}
+    if "net" in named:
+        extra["net"] = net
     return make(params, recipe.learning_rate, recipe.weight_decay, **extra)

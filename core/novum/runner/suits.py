@@ -56,6 +56,7 @@ def refusal(recipe: Recipe) -> str | None:
         "the recipe asks for a layout": recipe.layout == "channels-last",
         "the recipe asks for compiling": recipe.compile == "on",
         "each of its trials runs over several devices": recipe.devices > 1,
+        "its trials may stop early": recipe.early_stop is not None,
         "its trials have a time limit": recipe.time_limit is not None,
     }
     return next((why for why, holds in reasons.items() if holds), None)

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from novum.data import Number, Scores
+from novum.errors import MismatchError
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
+from novum.runner.averaging import estimate
 from novum.runner.compiling import Compiler
+from novum.runner.early import EarlyStop, divide
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.ranks import synchronised
 from novum.runner.resolve import PLAIN
@@ -28,7 +31,7 @@ from novum.runner.resume import (
 )
 from novum.runner.step import Steps
 from novum.seeds import Seed, installed, read, write
-from novum.task import Split, only
+from novum.task import Source, Split, only
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +54,11 @@ class Point:
 
 @dataclass
 class Trained:
-    """What training gives. diverged: None, or why (then the trial counts as the metric's worst value)."""
+    """What training gives.
+
+    diverged: None, or why (then the trial counts as the metric's worst value). stopped: None, or where training
+    stopped early.
+    """
 
     net: nn.Module
     preparation: Preparation
@@ -61,6 +68,7 @@ class Trained:
     diverged: str | None = None
     start: dict[str, Any] | None = None
     scores: Scores | None = None
+    stopped: str | None = None
 
 
 class Trainer:
@@ -121,7 +129,6 @@ class Trainer:
         self._build(start)
 
     def _build(self, start: tuple[Weights, Preparation] | None) -> None:
-
         parts, seed = self.parts, self.seed
         weights = start[0] if start else None
         with only(Split.TRAIN):
@@ -129,11 +136,11 @@ class Trainer:
                 self.preparation = start[1]  # the parent's vocabulary or scale: its weights mean nothing without it
             else:
                 with installed(seed.child("prepare")):
-                    sample = parts.task.source(Split.TRAIN, seed.child("data"), parts.recipe)
-                    self.preparation = parts.model.prepare(parts.signature, sample)
+                    self.preparation = parts.model.prepare(parts.signature, self._open(seed.child("data"))[0])
             with installed(seed.child("build")):
                 net = parts.model.build(parts.signature, self.preparation, seed.child("build"), weights)
-            self.source = parts.task.source(Split.TRAIN, seed.child("data"), parts.recipe)
+            self.source, self._held = self._open(seed.child("data"))
+        self.early = None if parts.recipe.early_stop is None else EarlyStop(parts.recipe.early_stop)
         self.start = None
         if weights is not None:
             if not weights.loaded:
@@ -144,6 +151,7 @@ class Trainer:
         if self.ranks is not None:
             self.net = synchronised(self.net, self.device.type, self.ranks.count)
         self._encoders = {split: Encoder(self.preparation, self.device, layout) for split in Split}
+        self._holder = Encoder(self.preparation, self.device, layout)  # of units that are held back
         way = self.how["compile"]
         if way == "reduce-overhead" and self.micro > 1:
             way = "default"  # a graph's gradients would not outlive its next replay
@@ -157,6 +165,19 @@ class Trainer:
             ranks=self.ranks,
             compiler=compiler,
         )
+        if self.source.size is None and self.steps.average is not None and self.steps.average.estimates:
+            raise MismatchError(
+                f"recipe.averaging: 'swa' estimates the statistics of batch norms by one pass over `train`, which an "
+                f"environment does not have, and the network of {type(parts.model).__name__} has batch norms; say "
+                "'none' or 'ema'."
+            )
+
+    def _open(self, stream: Seed) -> tuple[Source, Source | None]:
+        """`train` as this trial learns from it, and the slice that is held back where the recipe may stop early."""
+        source = self.parts.task.source(Split.TRAIN, stream, self.parts.recipe)
+        if self.parts.recipe.early_stop is None:
+            return source, None
+        return divide(source, self.parts.recipe.early_stop_share, self.seed.child("held-back"))
 
     def _deviate(self, sentence: str) -> None:
         """Compiling failed: from here the trial is computed in another way, which a resumed one could not repeat."""
@@ -168,28 +189,39 @@ class Trainer:
     # ------------------------------------------------------------------------------------------------- training
 
     def run(self) -> Trained:
-        """Train to the budget, or until a loss is no longer finite."""
+        """Train to the budget, to an early stop, or until a loss is no longer finite."""
         self._began = time.perf_counter() - self._spent
         scores: Scores | None = None
         diverged: str | None = None
         if self.ranks is not None:
             self.ranks.check(self.net)
-        for point in range(len(self.curve) + 1, self.points + 1):
-            until = math.ceil(self.units * point / self.points)
-            self.used, diverged = self.stretch(self.used, until)
+        early, ended = self.early, False
+        while not ended and len(self.curve) < self.points:
+            point = math.ceil(self.units * (len(self.curve) + 1) / self.points)
+            look = point + 1 if early is None else early.due(self.units)
+            self.used, diverged = self.stretch(self.used, min(point, look))
+            if early is not None and diverged is None and look <= point:
+                ended = early.look(self.used, self.steps.scored, self._loss_of_held)
             devices.synchronize(self.device.type)
             self._spent = time.perf_counter() - self._began
             if diverged is not None:
                 break
             if self.ranks is not None:
                 self.ranks.check(self.net)
-                if self.ranks.rank > 0:
-                    continue
+            if look < point and not ended:
+                continue
+            if self.ranks is not None and self.ranks.rank > 0:  # rank 0 scores
+                self.curve.append(Point(self.used, self.used / self.units, self._spent, {}, {}))
+                continue
+            self._estimate()
             scores = self.score(Split.DEV)
             self.curve.append(Point(self.used, self.used / self.units, self._spent, self.steps.means(), scores.metrics))
             self.watch(self.curve[-1])
             self._began = time.perf_counter() - self._spent  # scoring is not training time
-        return Trained(self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores)
+        told = f"stopped early at {self.used:,} of {self.units:,} units" if ended and self.used < self.units else None
+        return Trained(
+            self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores, told
+        )
 
     def stretch(self, used: int, until: int) -> tuple[int, str | None]:
         """Go on from `used` to at least `until` units; returns the units used and why it diverged, if it did."""
@@ -247,6 +279,8 @@ class Trainer:
             raise ValueError("the model's preparation came out differently this time")
         fill(self.net, state["net"])
         self.steps.restore(state)
+        if self.early is not None:
+            self.early.restore(state["early"], self.net)
         self.source.load_state_dict(state["source"])
         self._states = of_machine(state["generators"])
         self.used, self._spent = state["used"], state["seconds"]
@@ -276,6 +310,7 @@ class Trainer:
             ],
             "net": tensors_of(self.net),
             **self.steps.state(),
+            "early": None if self.early is None else self.early.state(),
             "generators": of_device(generators, self.device),
             "source": source,
             "preparation": content(self.preparation),
@@ -295,8 +330,39 @@ class Trainer:
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and kept: the average where the recipe asks for one."""
-        return self.steps.scored
+        """The network that is scored and kept: the best one so far where the recipe may stop early, else the average
+        where it asks for one.
+        """
+        return self.steps.scored if self.early is None or self.early.net is None else self.early.net
+
+    def _loss_of_held(self) -> float:
+        """The mean loss of the weights as they are over the slice that is held back, each time by the same draws."""
+        import torch
+
+        assert self._held is not None
+        net, model = self.steps.scored, self.parts.model
+        act = Actor(model, net, self._holder)
+        net.eval()
+        total, count = torch.zeros((), device=self.device), 0
+        with only(Split.TRAIN), installed(self.seed.child("held-back", "loss")), torch.no_grad():
+            for raw in self._held.each(act):
+                total = total + self.steps.forward(net, self._holder.batch(raw)) * raw.units
+                count += raw.units
+        return float(total) / count
+
+    def _estimate(self) -> None:
+        """Where the weights are a mean, set the statistics of batch norms to those of a pass over `train` by them. The
+        pass has a stream of its own and keeps no encoded unit, so that it changes no number of the training.
+        """
+        average = self.steps.average
+        if average is None or not average.estimates or not average.begun:
+            return
+        stream, encoder = self.seed.child("statistics"), Encoder(self.preparation, self.device)
+        with only(Split.TRAIN), installed(stream):
+            source, _ = self._open(stream)
+            act = Actor(self.parts.model, average.net, encoder)
+            passes = math.ceil((source.size or 0) / self.parts.recipe.batch_size)
+            estimate(average.net, (encoder.batch(source.next(act)) for _ in range(passes)), self.steps.forward)
 
     def score(self, split: Split) -> Scores:
         """Score one pass over a split, from a stream of its own."""
