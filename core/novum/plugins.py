@@ -34,6 +34,7 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
         "tracker": "novum.trackers",
         "optimizer": "novum.optimizers",
         "schedule": "novum.schedules",
+        "technique": "novum.techniques",
     }
 )
 LOCAL = "local:"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from novum.data import Loss
+    from novum.data import Batch, Loss
+    from novum.runner.hooks import Hooks
     from novum.runner.parts import Parts
 
 
@@ -25,7 +26,16 @@ class Steps:
     memory, and follows the same gradient up to rounding where no layer looks at the batch as a whole.
     """
 
-    def __init__(self, parts: Parts, net: nn.Module, *, device_kind: str, precision: str, micro: int = 1) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        net: nn.Module,
+        *,
+        device_kind: str,
+        precision: str,
+        micro: int = 1,
+        hooks: Hooks | None = None,
+    ) -> None:
         import torch
 
         self._parts = parts
@@ -33,6 +43,7 @@ class Steps:
         self._kind = device_kind
         self._precision = precision
         self._micro = micro
+        self._hooks = hooks
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._sums: dict[str, tuple[torch.Tensor | float, int]] = {}
@@ -45,10 +56,10 @@ class Steps:
         """The network that is scored and kept: the average where the recipe asks for one."""
         return self._net if self._average is None else self._average.module
 
-    def take(self, loss: Loss, share: float) -> torch.Tensor:
+    def take(self, loss: Loss, share: float, batch: Batch | None = None) -> torch.Tensor:
         """Compute one loss, differentiate it for the parameters that it names, and step. Returns whether finite.
 
-        share: of the budget, at the middle of the batch that the loss is of.
+        share: of the budget, at the middle of the batch that the loss is of. batch: that batch, for techniques.
         """
         import torch
 
@@ -56,7 +67,12 @@ class Steps:
         rate = self._parts.recipe.learning_rate * self._schedule(share)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        if self._hooks is not None:
+            assert batch is not None
+            loss = self._hooks.on_loss(loss, batch)
         value = self._differentiate(loss, params)
+        if self._hooks is not None:
+            self._hooks.before_step(params)
         if self._parts.recipe.clip > 0:
             torch.nn.utils.clip_grad_norm_(params, self._parts.recipe.clip)
         optimizer.step()

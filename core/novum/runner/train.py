@@ -12,6 +12,7 @@ from novum.data import Number, Scores
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
+from novum.runner.hooks import Hooks
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.resume import (
     content,
@@ -123,6 +124,8 @@ class Trainer:
                     self.preparation = parts.model.prepare(parts.signature, sample)
             with installed(seed.child("build")):
                 net = parts.model.build(parts.signature, self.preparation, seed.child("build"), weights)
+            self.hooks = Hooks(parts.recipe.techniques, seed)
+            self.hooks.on_build(net)
             self.source = parts.task.source(Split.TRAIN, seed.child("data"), parts.recipe)
         self.start = None
         if weights is not None:
@@ -131,7 +134,14 @@ class Trainer:
             self.start = {"loaded": len(weights.loaded), "fresh": list(weights.skipped)}
         self.net = net.to(self.device)
         self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
-        self.steps = Steps(parts, self.net, device_kind=self.device.type, precision=self.precision, micro=self.micro)
+        self.steps = Steps(
+            parts,
+            self.net,
+            device_kind=self.device.type,
+            precision=self.precision,
+            micro=self.micro,
+            hooks=self.hooks if parts.recipe.techniques else None,
+        )
 
     # ------------------------------------------------------------------------------------------------- training
 
@@ -175,7 +185,7 @@ class Trainer:
                 batch = self._encoded(encoder, raw, used)
                 share = (used + raw.units / 2) / self.units  # a step belongs to the middle of the units it uses
                 for loss in model.losses(net, batch):
-                    finite &= self.steps.take(loss, min(share, 1.0))
+                    finite &= self.steps.take(loss, min(share, 1.0), batch)
                 used += raw.units
                 count += 1
                 if count % patient == 0 and not finite:
@@ -193,6 +203,7 @@ class Trainer:
             raise ValueError("the model's preparation came out differently this time")
         fill(self.net, state["net"])
         self.steps.restore(state)
+        self.hooks.restore(state["techniques"])
         self.source.load_state_dict(state["source"])
         self._states = of_machine(state["generators"])
         self.used, self._count, self._spent = state["used"], state["count"], state["seconds"]
@@ -223,6 +234,7 @@ class Trainer:
             ],
             "net": tensors_of(self.net),
             **self.steps.state(),
+            "techniques": self.hooks.state(self.device),
             "generators": of_device(generators, self.device),
             "source": source,
             "preparation": content(self.preparation),

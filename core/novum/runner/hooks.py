@@ -1,0 +1,102 @@
+"""The techniques of one trial: which hooks they have, the streams they draw from, and their state."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from novum import plugins
+from novum.runner.resume import of_device, of_machine
+from novum.seeds import Seed, installed
+from novum.technique import Technique
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from novum.data import Batch, Loss
+
+
+class Hooks:
+    """New techniques for one trial, as a recipe names them: {name: options}, applied in alphabetical order.
+
+    Every technique draws from a stream of its own below `seed`: with one that draws and one that doesn't, all else is
+    drawn alike (law 4), and one whose scale is 0 changes nothing, even though it draws.
+    """
+
+    def __init__(self, techniques: Mapping[str, Mapping[str, Any]], seed: Seed) -> None:
+        self._seed = seed.child("technique")
+        self._all: dict[str, Technique] = {
+            name: plugins.create("technique", name, options) for name, options in sorted(techniques.items())
+        }
+        self._streams: dict[str, dict[str, Any]] = {name: {} for name in self._all}
+        self._losses = self._overriding("on_loss")
+        self._steps = self._overriding("before_step")
+
+    def _overriding(self, hook: str) -> list[tuple[str, Technique]]:
+        base = getattr(Technique, hook)
+        return [(name, each) for name, each in self._all.items() if getattr(type(each), hook) is not base]
+
+    def _stream(self, name: str) -> Any:
+        return installed(self._seed.child(name), self._streams[name])
+
+    def on_build(self, net: nn.Module) -> None:
+        """Let each change a new network in place."""
+        for name, technique in self._overriding("on_build"):
+            with self._stream(name):
+                technique.on_build(net)
+
+    def on_loss(self, loss: Loss, batch: Batch) -> Loss:
+        """The same loss, whose value passes through each technique when it is computed."""
+        if not self._losses:
+            return loss
+
+        def function(net: nn.Module, *arguments: Any) -> torch.Tensor:
+            value = loss.function(net, *arguments)
+            for name, technique in self._losses:
+                with self._stream(name):
+                    value = _scalar(technique.on_loss(value, net, batch), name)
+            return value
+
+        return dataclasses.replace(loss, function=function)
+
+    def before_step(self, params: list[nn.Parameter]) -> None:
+        """Let each change the gradients in place."""
+        for name, technique in self._steps:
+            with self._stream(name):
+                technique.before_step(params)
+
+    def state(self, device: torch.device) -> dict[str, Any]:
+        """What the techniques and their streams depend on, for a checkpoint; on the trial's own device."""
+        return {
+            name: (technique.state_dict(), of_device(self._streams[name], device))
+            for name, technique in self._all.items()
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave. Raises KeyError where a technique has none."""
+        for name, technique in self._all.items():
+            own, stream = state[name]
+            technique.load_state_dict(own)
+            self._streams[name] = of_machine(stream)
+
+
+def full(techniques: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same techniques with every option, as JSON. Raises PluginError or ConfigError for what cannot be used."""
+    return {
+        name: plugins.create("technique", name, options).config.model_dump(mode="json")
+        for name, options in sorted(techniques.items())
+    }
+
+
+def _scalar(value: Any, name: str) -> torch.Tensor:
+    import torch
+
+    if not isinstance(value, torch.Tensor) or value.ndim > 0:
+        shape = f" of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else ""
+        raise TypeError(
+            f"on_loss of the technique {name!r} returned {type(value).__name__}{shape}; return the loss: a tensor "
+            "without dimensions."
+        )
+    return value
