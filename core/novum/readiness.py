@@ -36,10 +36,7 @@ def check_names(arms: Sequence[Arm], tracker: str) -> None:
 def preload(arms: Sequence[Arm]) -> list[str]:
     """The slow modules that these arms' plugins name, for workers to load once."""
     found: Mapping[str, None] = {
-        module: None
-        for arm in _chain(arms)
-        for kind, name in _slow(arm)
-        for module in plugins.load(kind, name).imports
+        module: None for arm in _chain(arms) for kind, name in _slow(arm) for module in plugins.load(kind, name).imports
     }
     return list(found)
 
