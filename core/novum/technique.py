@@ -17,10 +17,11 @@ class Technique:
     """Override any of the three hooks; what is not overridden costs nothing.
 
     A recipe names techniques with their options: `recipe.techniques.NAME = { … }`. Several apply in the alphabetical
-    order of their names. A new object serves each trial, so attributes may change as it trains. Draw from the ordinary
-    generators (Python, numpy, torch): each technique has a stream of the trial's seed for itself, so that what it draws
-    moves nothing else, neither the data's order nor dropout. (What it hangs into the network by torch's own hooks runs
-    with the network, and draws from the training's stream.)
+    order of their names. A new object serves each trial, so attributes may change as it trains.
+
+    Draw from torch's ordinary generators: while a hook runs, they hold a stream of the technique's own, so that what it
+    draws moves nothing else, such as dropout, and an arm with it stays paired with one without. Numpy's and Python's
+    generators, and whatever runs later with the network (torch's own forward hooks), draw from the training's stream.
 
     Parameters are shared with the network: change gradients and parameters in place, and keep no references to them.
     """

@@ -250,7 +250,7 @@ def restore(parts: Parts, preparation: Preparation, weights: Weights) -> Any:
     """A network with exactly these weights. Raises StudyError when they do not fit the model's network."""
     with installed(Seed(0, ("restore",))):
         net = parts.model.build(parts.signature, preparation, Seed(0, ("restore",)), None)
-        Hooks(parts.recipe.techniques, Seed(0, ("restore",))).on_build(net)
+        Hooks(parts.recipe.techniques, Seed(0, ("restore",)), device.device("cpu")).on_build(net)
     try:
         net.load_state_dict(weights.tensors)
     except RuntimeError as error:

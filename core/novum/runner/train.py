@@ -124,7 +124,7 @@ class Trainer:
                     self.preparation = parts.model.prepare(parts.signature, sample)
             with installed(seed.child("build")):
                 net = parts.model.build(parts.signature, self.preparation, seed.child("build"), weights)
-            self.hooks = Hooks(parts.recipe.techniques, seed)
+            self.hooks = Hooks(parts.recipe.techniques, seed, self.device)
             self.hooks.on_build(net)
             self.source = parts.task.source(Split.TRAIN, seed.child("data"), parts.recipe)
         self.start = None
@@ -234,7 +234,7 @@ class Trainer:
             ],
             "net": tensors_of(self.net),
             **self.steps.state(),
-            "techniques": self.hooks.state(self.device),
+            "techniques": self.hooks.state(),
             "generators": of_device(generators, self.device),
             "source": source,
             "preparation": content(self.preparation),
