@@ -237,7 +237,12 @@ def read(path: str | Path) -> list[tuple[str, str]]:
     file = file.resolve()
     known = dict(_adopted)
     try:
-        _run(str(file), hashlib.sha256(file.read_bytes()).hexdigest())
+        try:
+            _run(str(file), hashlib.sha256(file.read_bytes()).hexdigest())
+        except BaseException:  # what it offered before it failed
+            _adopted.clear()
+            _adopted.update(known)
+            raise
     except ConfigError as error:
         raise ConfigError(f"--load {path}: {error}") from None
     except (Exception, SystemExit) as error:

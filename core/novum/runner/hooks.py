@@ -54,8 +54,8 @@ class Stream:
 class Hooks:
     """New techniques for one trial, as a recipe names them: {name: options}, applied in alphabetical order.
 
-    Every technique draws from torch in a stream of its own below `seed`: with one that draws and one that doesn't, all else is
-    drawn alike (law 4), and one whose scale is 0 changes nothing, even though it draws.
+    Every technique draws from torch in a stream of its own below `seed`: all else is drawn alike with one and without
+    (law 4), and one whose scale is 0 changes nothing, even though it draws.
     """
 
     def __init__(self, techniques: Mapping[str, Mapping[str, Any]], seed: Seed, device: torch.device) -> None:
