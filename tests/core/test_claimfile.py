@@ -252,14 +252,11 @@ def test_the_hypothesis_of_a_claim_file_survives_json(tmp_path: Path) -> None:
 
 # --------------------------------------------------------------------------------------------------------- techniques
 
-NOISY = (
-    BODY
-    + """
-[tasks.digits.recipe.techniques]
-noise = { scale = 0.1, decay = 0.5 }
-flooding = true
+DOTTED = BODY.replace('recipe = { budget = "6 epochs", learning_rate = 2e-3 }', 'recipe.budget = "6 epochs"')
+NOISY = f"""{DOTTED}
+recipe.techniques.noise = {{ scale = 0.1, decay = 0.5 }}
+recipe.techniques.flooding = true
 """
-)
 
 
 def techniques(text: str, tmp_path: Path, *overrides: str) -> list[Any]:
