@@ -401,6 +401,8 @@ def parse_arm(words: list[str]) -> Arm:
             )
         if dot and kind in parts:
             put(parts, word)
+        elif dot and kind == "techniques":
+            put(parts["recipe"], word)
         elif kind in ("task", "model", "evaluator"):
             parts[kind]["plugin"] = value
         elif key in Recipe.model_fields:
@@ -408,7 +410,7 @@ def parse_arm(words: list[str]) -> Arm:
         else:
             allowed = ["task", "model", "evaluator", *Recipe.model_fields]
             near = closest(key[:LONGEST], allowed)
-            raise ConfigError(f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION).")
+            raise ConfigError(f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION, techniques.NAME).")
     sound(parts, "the words of the arm")
     for kind in ("task", "model", "evaluator"):
         named = parts[kind].get("plugin", "")
