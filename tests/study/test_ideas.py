@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import novum
 import pytest
+from novum.claimfile import hypotheses
 
 HOME = Path(__file__).parents[2] / "experiments" / "techniques"
 IDEA, CLAIM = HOME / "gradient_noise.py", HOME / "claim.toml"
@@ -63,6 +65,17 @@ def trials(folder: Path) -> list[dict[str, Any]]:
 
 def test_the_idea_has_at_most_thirty_lines() -> None:
     assert len(IDEA.read_text(encoding="utf-8").splitlines()) <= 30
+
+
+def test_the_page_about_ideas_shows_this_file_and_this_claim() -> None:
+    page = (HOME.parents[1] / "docs" / "ideas.md").read_text(encoding="utf-8")
+    shown = page.partition("```toml\n")[2].partition("```")[0]
+
+    assert f"```python\n{IDEA.read_text(encoding='utf-8')}```" in page
+    tested = novum.load(CLAIM)
+    (written,) = hypotheses(tomllib.loads(shown), "docs/ideas.md")
+    assert written.tasks == tested.tasks
+    assert (written.claim, written.minimum_effect, written.scope) == (tested.claim, tested.minimum_effect, tested.scope)
 
 
 def test_a_claim_with_an_idea_of_ones_own_has_a_verdict_over_three_domains(ran: tuple[Any, Path]) -> None:

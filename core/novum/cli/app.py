@@ -410,7 +410,9 @@ def parse_arm(words: list[str]) -> Arm:
         else:
             allowed = ["task", "model", "evaluator", *Recipe.model_fields]
             near = closest(key[:LONGEST], allowed)
-            raise ConfigError(f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION, techniques.NAME).")
+            raise ConfigError(
+                f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION, techniques.NAME)."
+            )
     sound(parts, "the words of the arm")
     for kind in ("task", "model", "evaluator"):
         named = parts[kind].get("plugin", "")
