@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Stream:
     """A stream in torch's generators, of the CPU and of the device, while a block runs; it goes on in the next block.
 
-    `novum.seeds.installed` does the same for every generator, in 120 µs, mostly for numpy's: too long for what happens at
-    every step. This takes 3.
+    `novum.seeds.installed` does the same for every generator in 120 µs, most of it for numpy's: too long for what
+    happens at every step. This takes 3.
     """
 
     def __init__(self, seed: Seed, device: torch.device) -> None:
