@@ -30,6 +30,7 @@ from novum.runner import artifacts, device, memory
 from novum.runner.checkpoint import EVERY, Shelf
 from novum.runner.choose import choose
 from novum.runner.crew import crew
+from novum.runner.hooks import Hooks
 from novum.runner.parts import Encoder, Parts
 from novum.runner.ranks import Together
 from novum.runner.resolve import changed, differs, resolve
@@ -340,6 +341,7 @@ def restore(parts: Parts, preparation: Preparation, weights: Weights) -> Any:
     """A network with exactly these weights. Raises StudyError when they do not fit the model's network."""
     with installed(Seed(0, ("restore",))):
         net = parts.model.build(parts.signature, preparation, Seed(0, ("restore",)), None)
+        Hooks(parts.recipe.techniques, Seed(0, ("restore",)), device.device("cpu")).on_build(net)
     try:
         net.load_state_dict(weights.tensors)
     except RuntimeError as error:

@@ -52,6 +52,7 @@ def refusal(recipe: Recipe) -> str | None:
     reasons = {
         "the recipe says so": recipe.replicates == "separate",
         f"the optimiser {recipe.optimizer!r} does not work element by element": not elementwise(recipe.optimizer),
+        "techniques hook into its steps": bool(recipe.techniques),
         "its weights are averaged": recipe.averaging != "none",
         "the recipe asks for a layout": recipe.layout == "channels-last",
         "the recipe asks for compiling": recipe.compile == "on",
