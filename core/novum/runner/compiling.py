@@ -129,8 +129,8 @@ def require(recipe: Recipe, kind: str) -> None:
     """Raise ConfigError where a recipe's `compile` is "on" and its losses cannot be compiled for the device kind."""
     if recipe.compile == "on" and recipe.techniques:
         raise ConfigError(
-            f"recipe.compile: 'on' was received together with techniques ({', '.join(sorted(recipe.techniques))}), which "
-            "hook into every step; say 'auto' or 'off', or leave the techniques out."
+            f"recipe.compile: 'on' was received together with techniques ({', '.join(sorted(recipe.techniques))}), "
+            "which hook into every step; say 'auto' or 'off', or leave the techniques out."
         )
     why = missing(kind) if recipe.compile == "on" else None
     if why is not None:
