@@ -26,6 +26,7 @@ SKIPS = (
     "looks at processes through Linux's /proc",
     "mounting needs a namespace",
     "no PostgreSQL server is installed",
+    "no C++ compiler is installed",
 )
 """Why a test may be skipped: its reason holds one of these. Any other skip is a failure."""
 
@@ -60,8 +61,19 @@ def _adoptions_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def toy() -> Any:
-    """The module tests/toy.py, loaded by path, so that its classes have a file as those of a person's script have."""
-    spec = importlib.util.spec_from_file_location("novum_tests_toy", Path(__file__).parent / "toy.py")
+    """The module tests/toy.py."""
+    return _by_path("toy")
+
+
+@pytest.fixture(scope="session")
+def ranked() -> Any:
+    """The module tests/ranked.py."""
+    return _by_path("ranked")
+
+
+def _by_path(name: str) -> Any:
+    """A module of this folder, loaded by path, so that its classes have a file as those of a person's script have."""
+    spec = importlib.util.spec_from_file_location(f"novum_tests_{name}", Path(__file__).parent / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

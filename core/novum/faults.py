@@ -23,6 +23,8 @@ DEVICE_MEMORY = ("OutOfMemoryError", "AcceleratorError")
 """Classes of torch's errors for a device without room; the second one has other causes, too."""
 NO_SPACE = ("[Errno 28]", "[Errno 122]", "[Errno 27]")
 """ENOSPC, EDQUOT and EFBIG, as an OSError's message begins on Linux."""
+LOST = ("MemoryError", "RankLost")
+"""Errors for which the machine is to blame: it had no memory, or another process of the trial died."""
 WORKER = "DataLoader worker"
 """How torch's messages about a worker process of a data loader begin, killed or gone."""
 
@@ -40,7 +42,7 @@ def of(result: Result) -> Fault:
         return "stop"
     if error.type == "NoSpace" or (error.type == "OSError" and error.message.startswith(NO_SPACE)):
         return "disk"
-    if result.lost or error.type == "MemoryError" or _lost_a_worker(error):
+    if result.lost or error.type in LOST or _lost_a_worker(error):
         return "lost"
     if error.type in DEVICE_MEMORY and (error.type != "AcceleratorError" or "out of memory" in error.message):
         return "memory"

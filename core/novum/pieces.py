@@ -61,7 +61,7 @@ class Piece:
             "plan": trial.plan,
             "seed": {name: trial.seed[name] for name in ("root", "block", "index")},
             "local": local_code(trial.plan["arm"]),
-            "resources": resources(trial.plan["arm"]["recipe"], needs),
+            "resources": resources(trial.plan["arm"]["recipe"], needs, alone=self.split is not None),
         }
         if self.split is None:
             parent = None if trial.parent is None else weights(lab, trial.parent)
@@ -72,13 +72,22 @@ class Piece:
         return Job(self.key, kind, payload, timeout=time_limit(lab, trial.plan, points), about=self.row())
 
 
-def resources(recipe: Mapping[str, Any], needs: Mapping[str, int] | None = None) -> dict[str, float]:
+def resources(
+    recipe: Mapping[str, Any], needs: Mapping[str, int] | None = None, *, alone: bool = False
+) -> dict[str, float]:
     """What a trial of a recipe takes: {"cpus", "gpus", "memory" in bytes}, which a cluster reserves, "devices" where it
-    runs over several, and the memory that it was measured to need; without what is left open.
+    runs over several, and the memory that it was measured to need; without what is left open. alone: where this job of
+    it runs on one device.
     """
-    memory, devices = recipe.get("memory_gb"), recipe.get("devices", 1)
-    asked = {"cpus": recipe.get("cpus", 1), "gpus": recipe.get("gpus"), "memory": memory and memory * 1e9}
-    asked |= {"devices": devices if devices > 1 else None, **(needs or {})}
+    memory = recipe.get("memory_gb")
+    devices = 1 if alone else recipe.get("devices", 1)
+    asked = {
+        "cpus": max(recipe.get("cpus", 1), devices),
+        "gpus": recipe.get("gpus"),
+        "memory": memory and memory * 1e9,
+        "devices": devices if devices > 1 else None,
+        **(needs or {}),
+    }
     return {name: amount for name, amount in asked.items() if amount is not None}
 
 

@@ -52,11 +52,21 @@ class Recipe(Config):
     early_stop_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     """Share of the training units in that slice; without `early_stop` it means nothing. Epochs of the budget count the
     whole of `train` all the same."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32. A device that lacks what was
+    asked for refuses it (`novum doctor` says what it has); scores are always computed in fp32."""
+    layout: Literal["auto", "contiguous", "channels-last"] = "auto"
+    """Order in memory of images and of what convolves them; `auto` is channels-last where a probe finds it at least a
+    twentieth faster, else contiguous."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """Whether losses are compiled (`torch.compile`): `auto` where a probe finds that a trial gains twice what compiling
+    takes, `off` never, `on` always."""
     replicates: Literal["auto", "separate", "joint"] = "auto"
     """Whether a claim trains the seeds of an arm together, in one process and one step for all; `auto` asks a short
     probe when the claim is registered."""
+    devices: Annotated[int, Field(ge=1)] = 1
+    """How many devices (GPUs, or cores where there is none) train one trial together. Each computes its share of every
+    batch and all step alike: the numbers are those of one device, up to rounding and what dropout draws."""
     time_limit: Annotated[float | None, Field(gt=0)] = None
     """Seconds of wall time after which a trial ends as an outcome: it counts as the metric's worst value. Without one,
     a trial that hangs is stopped all the same, and tried again: it is no data."""

@@ -8,20 +8,29 @@ once, kept in the ledger, and frozen into the plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novum import blocks
 from novum.arm import fingerprint
 from novum.blocks import apart
+from novum.errors import NovumError
 from novum.experiment import SIDES, Experiment, lineage, mode
 from novum.lab import local_code
-from novum.pieces import POINTS, speed_key
+from novum.pieces import POINTS, resources, speed_key
 
 if TYPE_CHECKING:
     from novum.lab import Lab
     from novum.loop import Seen
+
+UNPROBED = frozenset(
+    {
+        *("learning_rate", "schedule", "warmup", "weight_decay", "momentum"),
+        *("time_limit", "cpus", "gpus", "memory_gb"),
+    }
+)
+"""Values of a recipe that change nothing about how fast a step is, and so about how it is computed best."""
 
 
 def rehearse(lab: Lab, seen: Seen) -> Seen:
@@ -30,26 +39,30 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     Raises what an arm raises that cannot train; then nothing has been registered.
     """
     plans = {name: each["plan"] for name, each in seen.resolved.items()}
-    settled = {name: lab.ledger.observation(how_key(plan)) for name, plan in plans.items()}
-    found = lab.all(
-        (name, "preflight", {"plan": plan, "settled": settled[name], "local": local_code(plan["arm"])})
-        for name, plan in plans.items()
-    )
+    keys = {name: [how_key(each) for each in _line(plan)] for name, plan in plans.items()}
+    known = {key: lab.ledger.observation(key) for each in keys.values() for key in each}
+    asking = {key for key, answers in known.items() if answers is None}
+    jobs = []
+    for name, plan in plans.items():
+        asked = [key in asking for key in keys[name]]
+        asking -= set(keys[name])  # two arms that share a probe share its answer, not its noise
+        jobs.append((name, "preflight", _rehearsal(plan, asked)))
+    found = lab.all(jobs)
+    for name, told in found.items():
+        for key, answers in zip(keys[name], told.pop("how"), strict=True):
+            if answers is not None:
+                lab.ledger.record_observation(key, answers)
+                known[key] = answers
     resolved = {}
     for name, told in found.items():
-        answers, above = told.pop("how"), told.pop("above", [])
-        if settled[name] is None:
-            lab.ledger.record_observation(how_key(plans[name]), answers)
+        above = told.pop("above", [])
         resolved[name] = {
             **seen.resolved[name],
-            "plan": answered(plans[name], (settled[name] or answers)["chain"]),
-            "together": (settled[name] or answers)["together"],
+            "plan": answered(plans[name], [(known[key] or {})["answers"] for key in keys[name]]),
+            "together": (known[keys[name][0]] or {})["measured"].get("together"),
         }
-        each: Mapping[str, Any] | None = plans[name]
-        for speed in [told, *above]:
-            assert each is not None
-            lab.ledger.record_observation(speed_key(each), speed)
-            each = each["start_from"]
+        for plan, speed in zip(_line(plans[name]), [told, *above], strict=False):
+            lab.ledger.record_observation(speed_key(plan), speed)
     return replace(seen, resolved=_agreed(resolved))
 
 
@@ -61,12 +74,61 @@ def _agreed(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any
     return {name: each if len(modes[name.rpartition("/")[0]]) == 1 else apart(each) for name, each in arms.items()}
 
 
+def _rehearsal(plan: Mapping[str, Any], asked: list[bool]) -> dict[str, Any]:
+    arm = plan["arm"]
+    return {"plan": plan, "asked": asked, "local": local_code(arm), "resources": resources(arm["recipe"])}
+
+
+def explored(lab: Lab, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan of an arm that no claim is about. It is rehearsed, once in a study, where its inputs are images: there a
+    layout may save more than the rehearsal takes. An arm whose rehearsal fails is left as it is: its trial tells why.
+
+    name: of the arm's task. resolved: the arm, as the job `resolve` gives it.
+    """
+    plan: dict[str, Any] = resolved["plan"]
+    if resolved["signature"]["inputs"]["kind"] != "image" or plan["start_from"] is not None:
+        return plan
+    key = how_key(plan)
+    known = lab.ledger.observation(key)
+    if known is None:
+        try:
+            told = lab.one("preflight", _rehearsal(plan, [True]) | {"apart": True}, name)
+        except NovumError:
+            return plan
+        (known,) = told["how"]
+        lab.ledger.record_observation(key, known)
+    return answered(plan, [known["answers"]])
+
+
 def how_key(plan: Mapping[str, Any]) -> str:
-    """Where the ledger keeps how an arm is best computed: a probe is asked once, or no trial could be shared."""
-    return f"how/{fingerprint(plan)}"
+    """Where the ledger keeps how an arm is best computed: a probe is asked once, or no trial could be shared.
+
+    Arms share it that differ only in what no probe looks at, so that both arms of a claim about, say, schedules are
+    computed in the same way.
+    """
+    return f"how/{fingerprint(_probed(plan))}"
 
 
-def answered(plan: Mapping[str, Any], chain: list[Mapping[str, Any]]) -> dict[str, Any]:
+def _probed(plan: Mapping[str, Any]) -> dict[str, Any]:
+    above = plan["start_from"]
+    recipe = {name: each for name, each in plan["arm"]["recipe"].items() if name not in UNPROBED}
+    return {
+        **plan,
+        "arm": {"task": plan["arm"]["task"], "model": plan["arm"]["model"], "recipe": recipe},
+        "code": {name: each for name, each in plan["code"].items() if name not in ("evaluator", "schedule")},
+        "start_from": None if above is None else _probed(above),
+    }
+
+
+def _line(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A plan, what it starts from, and so on."""
+    each: Mapping[str, Any] | None = plan
+    while each is not None:
+        yield each
+        each = each["start_from"]
+
+
+def answered(plan: Mapping[str, Any], chain: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A plan with `how` replaced by the answers for it and for what it starts from, in that order."""
     above = plan["start_from"]
     start = None if above is None else answered(above, chain[1:])
@@ -88,7 +150,8 @@ def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:
         unit = blocks.seconds(plan.tasks[task], side) or speed["seconds_per_unit"]
         for each, single in lineage(arm):
             times = 1 if single else seeds
-            seconds += times * (each["units"] * unit + POINTS * scoring)
+            devices = each["arm"]["recipe"].get("devices", 1)  # each of which could train another trial
+            seconds += times * (devices * each["units"] * unit + POINTS * scoring)
             total += times
     about = lab.executor.describe()
     if plan.record["open"]:

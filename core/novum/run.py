@@ -117,12 +117,12 @@ def explore(lab: Lab, arm: Arm, seeds: Sequence[int], test: bool) -> list[Run]:
 
     Raises the trial's own error when it breaks; a trial that diverged gives a run that says so.
     """
-    from novum import archive, pieces, trials
+    from novum import archive, pieces, rehearse, trials
     from novum.lab import local_code
 
     written = arm.to_json()
     resolved = lab.one("resolve", {"arms": {"arm": written}, "local": local_code(written)}, arm.task.name)
-    plan = resolved["arms"]["arm"]["plan"]
+    plan = rehearse.explored(lab, arm.task.name, resolved["arms"]["arm"])
     planned = [Trial.of(arm.task.name, "arm", seed, plan, _seed(seed)) for seed in seeds]
     batches = math.ceil(plan["units"] / plan["arm"]["recipe"]["batch_size"])  # a point between two has nothing to say
     trials.train(lab, planned, points=min(curve_points(plan), batches))

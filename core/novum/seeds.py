@@ -59,7 +59,7 @@ def trial_seed(root: int, block: str, index: int) -> Seed:
 
 @contextmanager
 def installed(seed: Seed, state: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """Run a block with this stream in the ordinary generators (Python, numpy, torch, CUDA).
+    """Run a block with this stream in the ordinary generators (Python, numpy, torch, CUDA, MPS).
 
     Yields a dictionary that holds the generators' states once the block has ended; pass it back as `state` to
     go on where the block stopped. What was installed before returns at the end, so nesting is safe.
@@ -83,17 +83,21 @@ def _start(seed: Seed) -> None:
 
     random.seed(seed.child("python").integer(64))
     np.random.seed(seed.child("numpy").integer(32))
-    torch.manual_seed(seed.child("torch").integer())  # covers every CUDA device, lazily
+    torch.manual_seed(seed.child("torch").integer())  # covers every CUDA device, lazily, and MPS
 
 
 def read() -> dict[str, Any]:
-    """The states of the ordinary generators: "python", "numpy", "torch", and "cuda" once CUDA is in use."""
+    """The states of the ordinary generators: "python", "numpy", "torch", "cuda" once CUDA is in use, and "mps" where a
+    Mac's GPU is there.
+    """
     import numpy as np
     import torch
 
     state = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
@@ -107,3 +111,5 @@ def write(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state:
         torch.cuda.set_rng_state_all(state["cuda"])
+    if "mps" in state:
+        torch.mps.set_rng_state(state["mps"])

@@ -87,9 +87,11 @@ def observe(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
 def preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     """How fast it is."""
     each = float(os.environ.get("SOAK_SECONDS", "0.05")) / 10
-    how = payload["settled"] or {"chain": [{}], "together": {"undefined": "nobody asked for it"}}
+    answers: dict[str, str] = {}
+    measured: dict[str, Any] = {"together": {"undefined": "nobody asked for it"}}
     if os.environ.get("SOAK_TOGETHER"):
-        how = {"chain": [{"mode": "joint"}], "together": {"block": 0.3, "seed": 0.7, "apart": 1.0}}
+        answers, measured = {"mode": "joint"}, {"together": {"block": 0.3, "seed": 0.7, "apart": 1.0}}
+    how = [{"answers": answers, "measured": measured} if asked else None for asked in payload["asked"]]
     speed = {"seconds_per_unit": each, "score_seconds": 0.01, "scored": 16, "units": 10, "bytes": 100, "seconds": 0.01}
     return speed | {"how": how}
 

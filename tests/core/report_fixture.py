@@ -76,6 +76,7 @@ def resolved(name: str, schedule: str, pretrained: bool = False) -> dict[str, An
         "code": code(f"novum-{name}"),
         "device": "cpu",
         "precision": "fp32",
+        "how": {"layout": "contiguous", "compile": "none", "mode": "separate"},
         "start_from": resolved(name, "constant")["plan"] if pretrained else None,
     }
     return {"plan": plan, "metrics": [METRICS[name]], "signature": {}}

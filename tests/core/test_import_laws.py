@@ -47,7 +47,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "novum.study": ("novum.cli", "novum.compare"),
     "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate"),
     "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare"),
-    "novum.rehearse": ("novum.loop", "novum.study", "novum.cli"),
+    "novum.rehearse": ("novum.loop", "novum.run", "novum.study", "novum.cli"),
     "novum.runner": ("novum.runner", "novum.run", "novum.trials", "novum.pieces", "novum.feed", "novum.cli"),
     "novum.ledger": (
         "novum.ledger",
@@ -66,6 +66,9 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.session",
         "novum.archive",
         "novum.repair",
+        "novum.runner.crew",  # a private folder
+        "novum.runner.ranks",  # how many cores there are
+        "novum.runner.inventory",
     ),
 }
 NEVER: Mapping[str, tuple[str, ...]] = {

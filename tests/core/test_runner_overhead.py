@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import novum
@@ -109,6 +112,31 @@ def test_a_model_that_asks_for_a_number_is_seen_to_wait(
     few, many = (waits(trainer(steps, Curious)) for steps in (20, 40))
 
     assert many - few == 2 * 20
+
+
+# ------------------------------------------------------------------------------------------------- the same as by hand
+
+
+@pytest.fixture(scope="module")
+def ways() -> Any:
+    """The ways that the benchmark of steps compares, loaded by path as a person's script is."""
+    path = Path(__file__).parents[2] / "experiments" / "benchmarks" / "step_ways.py"
+    spec = importlib.util.spec_from_file_location("novum_tests_step_ways", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["novum", "loader"])
+def test_a_training_ends_at_the_very_weights_of_a_bare_loop_with_the_same_recipe(ways: Any, name: str) -> None:
+    job = ways.job(300)  # more than two passes over the data
+
+    (*_, bare), (*_, net) = (ways.WAYS[each][1](job) for each in ("raw", name))
+
+    assert all(torch.equal(own, other) for own, other in zip(net.parameters(), bare.parameters(), strict=True))
+    assert not torch.equal(net[0].weight, job.weights["0.weight"])
 
 
 # ----------------------------------------------------------------------------------------------------------- divergence

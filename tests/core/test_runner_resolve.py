@@ -158,13 +158,7 @@ def test_an_edited_script_changes_the_plan_of_its_classes(toy: Any, tmp_path: Pa
     assert len(changed(plans[0])) == 2
 
 
-# ------------------------------------------------------------------------------------------------------- precision
-
-
-def test_a_cpu_computes_in_full_precision_and_refuses_bf16() -> None:
-    assert device.precision("auto", "cpu") == device.precision("fp32", "cpu") == "fp32"
-    with pytest.raises(ConfigError, match="'bf16' is not offered on a CPU; say 'fp32' or 'auto'"):
-        device.precision("bf16", "cpu")
+# ---------------------------------------------------------------------------------------------------------- device
 
 
 def test_a_device_that_is_there_is_the_one_that_is_named() -> None:

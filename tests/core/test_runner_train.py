@@ -4,15 +4,17 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import novum
+import numpy as np
 import pytest
 import torch
 from novum import Batch, Loss, Model, Prediction, Recipe, Seed, Signature, Split
 from novum.model import Preparation
 from novum.recipe import units
-from novum.runner.parts import Parts
+from novum.runner.parts import Encoder, Parts
 from novum.runner.train import Point, Trained, Trainer
 from novum.seeds import trial_seed
 
@@ -407,3 +409,17 @@ def test_a_build_that_forgets_its_start_gets_it_all_the_same_and_says_what_was_f
     net: Any = made.net
     assert torch.equal(net[0].weight, torch.ones(2, 4))
     assert made.start == {"loaded": 1, "fresh": ["0.bias", "1.bias", "1.weight"]}
+
+
+def test_a_batch_of_a_class_of_its_own_reaches_the_model_with_all_that_it_carries() -> None:
+    @dataclass(frozen=True)
+    class Weighed(Batch):
+        weight: float = 1.0
+
+    raw = Weighed(np.ones((2, 4)), np.array([0, 1]), 2, ("a", "b"), {"side": np.zeros(2), "name": "x"}, weight=0.5)
+
+    batch = Encoder(Preparation(), torch.device("cpu")).batch(raw)
+
+    assert isinstance(batch, Weighed)
+    assert (batch.weight, batch.units, batch.ids, batch.extras["name"]) == (0.5, 2, ("a", "b"), "x")
+    assert all(isinstance(each, torch.Tensor) for each in (batch.inputs, batch.targets, batch.extras["side"]))

@@ -69,7 +69,12 @@ UNUSABLE = [
     (("task=gym", "model=bag"), "models that fit: ppo."),
     (("task=text-classification", "model=ppo"), "models that fit: bag, transformer."),
     ((*PETS, "evaluator=returns"), "the evaluator 'returns' judges actions, controls, but"),
-    ((*PETS, "precision=bf16"), "'bf16' is not offered on a CPU; say 'fp32' or 'auto'"),
+    (
+        (*PETS, "precision=tf32"),
+        "'tf32' is not offered on this CPU: it is arithmetic of NVIDIA GPUs; allowed here: 'auto'",
+    ),
+    ((*PETS, "precision=half"), "allowed: 'auto', 'fp32', 'tf32' or 'bf16'"),
+    ((*PETS, "compile=yes"), "'auto', 'off' or 'on'"),
 ]
 RECIPES = [
     (("optimizer=adamm",), "no optimizer is called 'adamm'; did you mean 'adam'"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import novum
 import pytest
+from novum.runner.resolve import resolve
 
 INLINE = ("--executor", "inline")
 
@@ -97,6 +98,33 @@ def test_the_doctor_names_devices_versions_and_plugins(ask: Any, tmp_path: Path)
     assert found["cores"] >= 1
     assert found["versions"]["torch"][0].isdigit()
     assert set(found["plugins"].values()) == {"ok"}
+
+
+def test_the_doctor_says_what_the_runner_would_choose_and_what_it_refuses(ask: Any, tmp_path: Path) -> None:
+    found = ask(tmp_path, "doctor", "--json")
+    told = ask(tmp_path, "doctor")
+
+    cpu = found["devices"]["cpu"]
+    assert cpu["cores"] == found["cores"]
+    assert cpu["memory"] > 0
+    assert found["workers"]["threads_each"] == 1
+    precision = found["precision"]
+    plan = resolve(novum.arm(novum.task("text-classification", data="stdlib-docs"), novum.model("bag")).to_json())
+    assert (found["device"], precision["auto"]) == (plan["device"], plan["precision"])
+    assert f"precision        {precision['auto']}: " in told
+    for name in precision["refused"]:
+        assert f"{name} is refused: " in told
+
+
+def test_the_doctor_shows_a_device_that_the_environment_names_and_refuses_one_that_is_not_there(
+    here: Callable[..., Any], tmp_path: Path
+) -> None:
+    named = here("doctor", "--json", cwd=tmp_path, NOVUM_DEVICE="cpu")
+    missing = here("doctor", cwd=tmp_path, NOVUM_DEVICE="tpu")
+
+    assert json.loads(named.out)["device"] == "cpu"
+    assert missing.code == 2
+    assert "NOVUM_DEVICE is 'tpu', which this machine does not have; it has " in missing.err
 
 
 # ----------------------------------------------------------------------------------------------------- exploratory

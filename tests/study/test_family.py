@@ -120,4 +120,4 @@ def test_a_loss_that_names_no_parameters_says_which_there_are(study: Study, arm:
     trainer = Trainer(parts, trial_seed(0, "explore", 0), units=60, device_kind="cpu", precision="fp32")
 
     with pytest.raises(MismatchError, match=r"below 'critic\.'.*it has"):
-        trainer._optimizer("critic.")
+        trainer.steps._optimizer("critic.")

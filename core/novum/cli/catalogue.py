@@ -1,16 +1,11 @@
-"""The commands about what is installed: plugins list, plugins describe, doctor."""
+"""The commands about what is installed: plugins list, plugins describe."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
-import shutil
-import sys
 import types
 import typing
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -31,7 +26,6 @@ plugins = typer.Typer(help="What is installed.", no_args_is_help=True, rich_mark
 def add(app: typer.Typer) -> None:
     """Put these commands on the application."""
     app.add_typer(plugins, name="plugins")
-    app.command()(doctor)
 
 
 @plugins.command("list")
@@ -94,50 +88,3 @@ def _type(annotation: Any) -> str:
         inner = ", ".join("…" if each is Ellipsis else _type(each) for each in typing.get_args(annotation))
         return f"{getattr(origin, '__name__', origin)}[{inner}]"
     return "none" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
-
-
-def doctor(as_json: Json = False) -> None:
-    """Devices, versions and space; what is missing, and how to get it."""
-    usable = registry.load("executor", "inline")(Path.cwd()).describe()["cores"]
-    found: dict[str, Any] = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cores": usable,
-        "free_disk_gb": round(shutil.disk_usage(".").free / 1e9, 1),
-        "versions": {name: _version(name) for name in ("novum", "torch", "transformers", "timm", "gymnasium")},
-        "device": _device(),
-        "plugins": {},
-    }
-    for one in registry.listings():
-        try:
-            registry.load(one.kind, one.name)
-            state = "ok"
-        except PluginError as error:
-            state = str(error)
-        found["plugins"][f"{one.kind} {one.name}"] = state
-    if as_json:
-        typer.echo(json.dumps(found, indent=2))
-        return
-    console.print(f"Python {found['python']} on {found['platform']}")
-    console.print(f"{usable} cores usable, {found['free_disk_gb']} GB free here; trials run on: {found['device']}")
-    for name, version in found["versions"].items():
-        console.print(f"  {name} {version}")
-    broken = {name: state for name, state in found["plugins"].items() if state != "ok"}
-    console.print(f"{len(found['plugins']) - len(broken)} plugins load.")
-    for name, state in broken.items():
-        console.print(f"  [red]{escape(name)}[/]: {escape(state)}")
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed (its plugin is installed with pip)"
-
-
-def _device() -> str:
-    if "torch" not in sys.modules:
-        import torch  # noqa: F401 - two seconds, paid only by who asks for devices
-    from novum.runner import device
-
-    return device.kind()

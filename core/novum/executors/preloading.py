@@ -106,9 +106,12 @@ def throwaway(function: Callable[[], Any], leave: Callable[[], None]) -> tuple[A
 
 
 def gpus(leave: Callable[[], None]) -> list[dict[str, int]]:
-    """{"total", "free"} in bytes of each GPU that torch sees; asked in a throwaway process, so that this one stays fit
-    for forking. Where only CUDA tells, what that process itself takes counts as used.
+    """{"total", "free"} in bytes of each GPU that torch sees and trials use (see NOVUM_DEVICE in
+    `novum.runner.device`); asked in a throwaway process, so that this one stays fit for forking. Where only CUDA tells,
+    what that process itself takes counts as used.
     """
+    if (os.environ.get("NOVUM_DEVICE") or "cuda") != "cuda":
+        return []
 
     def look() -> list[dict[str, int]]:
         import torch

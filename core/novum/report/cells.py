@@ -99,7 +99,8 @@ def options(plan: Mapping[str, Any]) -> dict[str, str]:
         named = plan["arm"][part]
         first = {"plugin": named["plugin"]} if "plugin" in named else {}
         found |= _flat({part: first | named})
-    found |= {name: _exact(plan[name]) for name in ("units", "device", "precision", "data")}
+    found |= {name: _exact(plan[name]) for name in ("units", "device", "precision")}
+    found |= _flat(plan.get("how") or {}) | {"data": _exact(plan["data"])}
     above = plan["start_from"]
     if above is None:
         return found | {"start_from": FRESH}

@@ -9,7 +9,7 @@ from typing import Any
 
 from novum.experiment import lineage
 from novum.plugins import LOCAL
-from novum.report import text
+from novum.report import computed, text
 from novum.report.cells import amount, facts, folded, listed, short, table, when
 from novum.report.markup import Content, Markup, element, joined
 
@@ -52,13 +52,13 @@ def environment(data: Mapping[str, Any]) -> Markup:
     reported = bool(data["plan"].get("reported"))
     plans = [(f"{name} {side}", tasks[name][side]) for name in data["plan"]["order"] for side in SIDES]
     plans = [(who, plan) for who, plan in plans if plan is not None]
-    devices = sorted({f"{plan['device']} in {plan['precision']}" for _, plan in plans})
+    devices = [f"{whose}: {how}" for whose, how in computed.lines(data["plan"])]
     if reported:
         devices = ["whatever the caller's functions used; it is not known here"]
     here = data["environment"]
     commit = here["commit"]
     pairs: list[tuple[str, Content]] = [
-        ("Trials ran on", ", ".join(devices)),
+        ("Trials ran on", "; ".join(devices)),
         *_time(data),
         ("Report written with", f"Novum {here['novum']}, {here['python']}"),
         ("on", f"{here['platform']} ({here['machine']})"),

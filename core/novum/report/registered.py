@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from novum import blocks
-from novum.report import text, words
+from novum.report import computed, text, words
 from novum.report.answer import width
 from novum.report.cells import amount, badge, differences, facts, folded, options, table, when
 from novum.report.markup import Content, Markup, element, joined
@@ -55,6 +55,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
         ("Level", words.level(plan)),
         ("Given up", words.futility(futility)),
         ("Seeds", f"{most}: root {seeds['root']}, block {seeds['block']}, {_indices(seeds['indices'])}"),
+        ("Computed", _computed(plan)),
         ("Seeds are trained", _together(plan)),
         ("To confirm", "there are no new data" if plan.get("reported") else words.CONFIRM[plan["confirm"]]),
         ("Power", _power(plan)),
@@ -63,6 +64,14 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
         ("Rests on", ", ".join(hypothesis.get("rests_on") or []) or "no named observation"),
         ("Replaces", hypothesis.get("parent") or "no earlier hypothesis"),
     ]
+
+
+def _computed(plan: Mapping[str, Any]) -> Content:
+    """Device, precision, layout, compiling and mode of each arm: they decide numbers, so they are registered."""
+    if plan.get("reported"):
+        return "by the caller's functions; how is not known here"
+    told = [f"{whose}: {how}" for whose, how in computed.lines(plan)]
+    return told[0] if len(told) == 1 else element("ul", *(element("li", each) for each in told), class_="plain")
 
 
 def _indices(indices: Sequence[int]) -> str:

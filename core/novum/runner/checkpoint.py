@@ -76,6 +76,8 @@ class Shelf:
         self._last = time.monotonic()
         self._cost = 0.0
         self._unusable: set[int] = set()
+        self.number: int | None = None
+        """The checkpoint that the trial went on from."""
 
     def tell(self, sentence: str) -> None:
         """Put a sentence on the record, and on standard error, unless it stands there."""
@@ -175,12 +177,22 @@ class Shelf:
                 self._pass_over(number, error)
                 trainer = make()
                 continue
-            self.resumed = resumed
+            self.resumed, self.number = resumed, number
             self.deviations = told + [each for each in self.deviations if each not in told]
             return trainer
         if self.deviations:
             self.tell("no checkpoint could be used: the trial started from its beginning")
         return trainer
+
+    def follow(self, number: int, trainer: Trainer) -> None:
+        """Restore a trainer from the checkpoint that another process of the same trial went on from.
+
+        Raises OSError, ValueError or what the restoring raises where it is not that checkpoint any more.
+        """
+        content = _verified(self._home / str(number))
+        if content["identity"] != self._identity:
+            raise ValueError(f"checkpoint {number} is of another trial")
+        trainer.restore(self._unpacked(number, content["state"], trainer.device)["state"])
 
     def _stored(self) -> Iterator[tuple[int, Any]]:
         """The checkpoints of this identity that are whole, newest first, as number and JSON."""

@@ -2,7 +2,8 @@
 
 resolve     arms as written → plans, signatures, metrics
 observe     a plan → facts and scale
-preflight   a plan → proof that it trains, scores and saves; how long a unit takes, and how much memory
+preflight   a plan → proof that it trains, scores and saves; how long a unit takes, how much memory, and how it is
+            computed best
 train       a plan and a seed → weights, curve, scores on `dev`
 together    a plan and several seeds, trained as one → the same for each of them
 score       trained weights and a split → scores
@@ -28,7 +29,9 @@ from novum.model import Preparation, Weights
 from novum.runner import artifacts, device, memory
 from novum.runner.checkpoint import EVERY, Shelf
 from novum.runner.choose import choose
+from novum.runner.crew import crew
 from novum.runner.parts import Encoder, Parts
+from novum.runner.ranks import Together
 from novum.runner.resolve import changed, differs, resolve
 from novum.runner.train import Point, Trained, Trainer, score
 from novum.seeds import Seed, installed, trial_seed
@@ -38,11 +41,41 @@ if TYPE_CHECKING:
     from novum.data import Act
 
 
+PREFLIGHT: Mapping[str, Any] = {"root": 0, "block": "preflight", "index": 0}
+"""The seed of a rehearsal."""
+
+
 def perform(kind: str, payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Do one job of the study in `folder`. Raises what the job raises; NovumErrors are the user's to mend."""
+    receive(payload)
+    return KINDS[kind](payload, folder)
+
+
+def receive(payload: Mapping[str, Any]) -> None:
+    """Make known what the payload's arms name that no distribution brings."""
     for which, local in payload.get("local", []):
         plugins.receive(which, local)
-    return KINDS[kind](payload, folder)
+
+
+def trainer(payload: Mapping[str, Any], folder: Path, **more: Any) -> Trainer:
+    """The trainer of a job at its beginning; it is equal in every process of a trial, up to `more`.
+
+    payload: {"plan", "seed", "parent", "points"}, and "micro" where a batch is computed in pieces.
+    """
+    plan = payload["plan"]
+    parts = Parts.of(plan["arm"])
+    return Trainer(
+        parts,
+        trial_seed(**payload["seed"]),
+        units=plan["units"],
+        device_kind=plan["device"],
+        precision=plan["precision"],
+        how=plan["how"],
+        points=payload["points"],
+        start=None if payload["parent"] is None else stored(parts, folder, payload["parent"]),
+        micro=payload.get("micro", 1),
+        **more,
+    )
 
 
 # ------------------------------------------------------------------------------------------------ before training
@@ -83,49 +116,52 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         while line[-1]["start_from"] is not None:
             line.append(line[-1]["start_from"])
         told: list[dict[str, Any]] = []
-        start = None
+        weights = None
         for each in reversed(line):
-            found, start = _rehearse(each, start, scratch)
+            local = payload.get("local", [])
+            rehearsal = {"plan": each, "seed": PREFLIGHT, "parent": weights, "points": 1, "local": local}
+            found, weights = _rehearse(rehearsal, scratch)
             told.insert(0, found)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    how = payload["settled"] or choose(line)
+    how = [
+        dataclasses.asdict(choose(each, speed, seeds=not payload.get("apart"))) if asked else None
+        for each, speed, asked in zip(line, told, payload["asked"], strict=True)
+    ]
     return told[0] | {"above": told[1:], "how": how, "seconds": time.perf_counter() - began}
 
 
-def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str, Any], Any]:
-    parts = Parts.of(plan["arm"])
+def _rehearse(payload: dict[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
+    """How fast it went, and the weights that it left in `folder`."""
+    plan = payload["plan"]
     peak = memory.measure(plan["device"])
-    trainer = Trainer(
-        parts,
-        trial_seed(0, "preflight", 0),
-        units=plan["units"],
-        device_kind=plan["device"],
-        precision=plan["precision"],
-        start=start,
-    )
-    used, why = trainer.stretch(0, 1)
-    before, first = time.perf_counter(), used
-    if why is None and used < plan["units"]:
-        used, why = trainer.stretch(used, used + 1)
-    device.synchronize(plan["device"])
+    with crew(payload, folder, "rehearse", trial_seed(**payload["seed"])) as others:
+        rehearsed = trainer(payload, folder, ranks=None if others is None else others.ranks)
+        if others is not None:
+            others.begin()
+        per_unit, why = paces(rehearsed)
     if why is not None:
         raise StudyError(
             f"preflight: {plan['arm']['model']['plugin']!r} on {plan['arm']['task']['plugin']!r}: {why}; "
             "lower recipe.learning_rate or look at the data."
         )
-    per_unit = (time.perf_counter() - before) / max(used - first, 1)
+    if rehearsed.deviations:
+        raise StudyError(
+            f"preflight: {plan['arm']['model']['plugin']!r} with recipe.compile = 'on': {rehearsed.deviations[0]}; say "
+            "'auto' or 'off'."
+        )
+    parts = rehearsed.parts
     before = time.perf_counter()
     with only(Split.TRAIN), installed(Seed(0, ("preflight", "score"))):
         head = Head(parts.task.source(Split.TRAIN, Seed(0, ("preflight",)), parts.recipe), 16)
-        encoder = Encoder(trainer.preparation, trainer.device)
-        trainer.net.eval()
+        encoder = Encoder(rehearsed.preparation, rehearsed.device, rehearsed.how["layout"])
+        rehearsed.net.eval()
         from novum.runner.parts import Actor
 
-        rows = parts.evaluator.score(Actor(parts.model, trainer.net, encoder), head, parts.signature).units
+        rows = parts.evaluator.score(Actor(parts.model, rehearsed.net, encoder), head, parts.signature).units
     scored = time.perf_counter() - before
     used_memory = peak()  # before saving, which copies every tensor
-    digest, size = artifacts.save(folder, trainer.net, trainer.preparation.dump())
+    digest, size = artifacts.save(folder, rehearsed.net, rehearsed.preparation.dump())
     weights, preparation = stored(parts, folder, digest)
     restore(parts, preparation, weights)
     return (
@@ -136,9 +172,29 @@ def _rehearse(plan: dict[str, Any], start: Any, folder: Path) -> tuple[dict[str,
             "units": plan["units"],
             "bytes": size,
             "memory": used_memory,
+            "convolves": _convolves(rehearsed.net),
         },
-        (weights, preparation),
+        digest,
     )
+
+
+def paces(trainer: Trainer) -> tuple[float, str | None]:
+    """Take two batches of a training: seconds per unit, and why it diverged, if it did."""
+    used, why = trainer.stretch(0, 1)
+    before, first = time.perf_counter(), used
+    if why is None and used < trainer.units:
+        used, why = trainer.stretch(used, used + 1)
+    device.synchronize(trainer.device.type)
+    seconds = (time.perf_counter() - before) / max(used - first, 1)
+    if trainer.ranks is not None:
+        trainer.ranks.check(trainer.net)
+    return seconds, why
+
+
+def _convolves(net: Any) -> bool:
+    from torch.nn import Conv2d
+
+    return any(isinstance(module, Conv2d) for module in net.modules())
 
 
 class Head(Source):
@@ -186,36 +242,32 @@ def _train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     plan = payload["plan"]
     refuse_other_code(plan)
-    parts = Parts.of(plan["arm"])
-    start = None if payload["parent"] is None else stored(parts, folder, payload["parent"])
-    shelf = Shelf(folder, payload["key"], identity(payload), payload.get("checkpoint_every", EVERY))
+    kept = shelf(payload, folder)
     micro = payload.get("micro", 1)
     peak = memory.measure(plan["device"])
-    with open_tracker(payload["tracker"], folder, payload["key"]) as tracker:
+    with (
+        open_tracker(payload["tracker"], folder, payload["key"]) as tracker,
+        crew(payload, folder, "train", trial_seed(**payload["seed"]), kept.due) as others,
+    ):
+        ranks = None if others is None else others.ranks
+        place = kept if ranks is None else Together(ranks, kept)
 
         def make() -> Trainer:
-            return Trainer(
-                parts,
-                trial_seed(**payload["seed"]),
-                units=plan["units"],
-                device_kind=plan["device"],
-                precision=plan["precision"],
-                points=payload["points"],
-                start=start,
-                watch=lambda point: tracker.point(dump_point(point)),
-                micro=micro,
-                shelf=shelf,
+            return trainer(
+                payload, folder, watch=lambda point: tracker.point(dump_point(point)), shelf=place, ranks=ranks
             )
 
-        trainer = shelf.resume(make)
+        made = kept.resume(make)
+        if others is not None:
+            others.begin(kept.number)
         if micro > 1:  # nothing else asks for it
-            shelf.tell(f"micro-batches of 1/{micro} after running out of memory")
-        for point in trainer.curve:  # the tracker started anew
+            kept.tell(f"micro-batches of 1/{micro} after running out of memory")
+        for point in made.curve:  # the tracker started anew
             tracker.point(dump_point(point))
-        trained = trainer.run()
+        trained = made.run()
     used = peak()  # before saving, which copies every tensor
-    digest, size = artifacts.save(folder, trainer.scored, trained.preparation.dump())
-    told = {"resumed": shelf.resumed, "deviations": shelf.deviations}
+    digest, size = artifacts.save(folder, made.scored, trained.preparation.dump())
+    told = {"resumed": kept.resumed, "deviations": kept.deviations}
     return trained_result(trained) | {"weights": digest, "bytes": size, "memory": used} | told
 
 
@@ -225,7 +277,12 @@ def _together(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     return train(payload, folder)
 
 
-def identity(payload: dict[str, Any]) -> dict[str, Any]:
+def shelf(payload: Mapping[str, Any], folder: Path) -> Shelf:
+    """The checkpoints of a job's trial."""
+    return Shelf(folder, payload["key"], identity(payload), payload.get("checkpoint_every", EVERY))
+
+
+def identity(payload: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint must agree with: all that decides the numbers, and the points at which they are taken."""
     names = ("key", "seed", "seeds", "parent", "parents", "points")
     named = {name: payload[name] for name in names if name in payload}
@@ -250,8 +307,9 @@ def _score(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     began = time.perf_counter()
     parts = Parts.of(plan["arm"])
     weights, preparation = stored(parts, folder, payload["weights"])
-    net = restore(parts, preparation, weights).to(device.device(plan["device"]))
-    encoder = Encoder(preparation, device.device(plan["device"]))
+    where, layout = device.device(plan["device"]), plan["how"]["layout"]
+    net = device.arrange(restore(parts, preparation, weights).to(where), layout)
+    encoder = Encoder(preparation, where, layout)
     split = Split(payload["split"])
     scores = score(parts, net, encoder, split, trial_seed(**payload["seed"]))
     return {"seconds": time.perf_counter() - began, "scores": {str(split): dump_scores(scores)}}

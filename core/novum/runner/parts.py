@@ -71,17 +71,21 @@ def _check_fit(arm: Mapping[str, Any], model: type[Any], evaluator: Evaluator, s
 
 
 class Encoder:
-    """Raw units of one split → tensors on the device. Each unit with an id is encoded once and kept."""
+    """Raw units of one split → tensors on the device. Each unit with an id is encoded once and kept.
 
-    def __init__(self, preparation: Preparation, device: torch.device) -> None:
+    layout: "channels-last" gives inputs of four dimensions (a batch of images) the strides that such a network wants.
+    """
+
+    def __init__(self, preparation: Preparation, device: torch.device, layout: str = "contiguous") -> None:
         self._preparation = preparation
-        self._device = device
+        self._layout = layout
+        self.device = device
         self._keeps = type(preparation).encode is not Preparation.encode
         self._kept: dict[str, Any] = {}
 
     def __call__(self, inputs: Any, ids: Sequence[str]) -> Any:
         encoded = self._encode(inputs, ids) if self._keeps else inputs
-        return place(self._preparation.collate(encoded), self._device)
+        return place(self._preparation.collate(encoded), self.device, self._layout)
 
     def _encode(self, inputs: Any, ids: Sequence[str]) -> Sequence[Any]:
         if not ids:
@@ -95,28 +99,41 @@ class Encoder:
 
     def batch(self, batch: Batch) -> Batch:
         """The batch as a model takes it: inputs encoded, collated and placed; targets and extras as tensors."""
-        return dataclasses.replace(
-            batch,
-            inputs=self(batch.inputs, batch.ids),
-            targets=None if batch.targets is None else place(batch.targets, self._device),
-            extras={name: place(value, self._device) for name, value in batch.extras.items()},
-        )
+        device, extras = self.device, batch.extras
+        inputs = self(batch.inputs, batch.ids)
+        targets = place(batch.targets, device)
+        if extras:
+            extras = {name: place(value, device) for name, value in extras.items()}
+        if type(batch) is Batch:  # cheaper than a replacement, which asks for the fields' names
+            return Batch(inputs, targets, batch.units, batch.ids, extras)
+        return dataclasses.replace(batch, inputs=inputs, targets=targets, extras=extras)
 
 
-def place(value: Any, device: torch.device) -> Any:
-    """Arrays and tensors, alone or in tuples and dictionaries, as tensors on the device; the rest as it is."""
-    import numpy as np
+def place(value: Any, device: torch.device, layout: str = "contiguous") -> Any:
+    """Arrays and tensors, alone or in tuples and dictionaries, as tensors on the device; the rest as it is.
+
+    layout: see `Encoder`. On "mps", which has no float64, such numbers become float32.
+    """
     import torch
 
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        value = torch.as_tensor(value)
-    if isinstance(value, torch.Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, tuple):
-        return tuple(place(each, device) for each in value)
-    if isinstance(value, dict):
-        return {name: place(each, device) for name, each in value.items()}
-    return value
+    if value is None:
+        return None
+    if not isinstance(value, torch.Tensor):
+        import numpy as np
+
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            value = torch.as_tensor(value)
+        elif isinstance(value, tuple):
+            return tuple(place(each, device, layout) for each in value)
+        elif isinstance(value, dict):
+            return {name: place(each, device, layout) for name, each in value.items()}
+        else:
+            return value
+    if device.type == "mps" and value.dtype == torch.float64:
+        value = value.float()
+    if layout == "channels-last" and value.ndim == 4:
+        return value.to(device, non_blocking=True, memory_format=torch.channels_last)
+    return value if value.device == device else value.to(device, non_blocking=True)
 
 
 class Actor:

@@ -21,7 +21,7 @@ from typing import Any
 
 from novum import plugins
 from novum.recipe import units
-from novum.runner import averaging, device, early
+from novum.runner import averaging, compiling, device, early, ranks
 from novum.runner.parts import Parts
 from novum.seeds import Seed
 from novum.task import Split, only
@@ -55,10 +55,13 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     plugins.complete("optimizer", parts.recipe.optimizer)
     kind = device.kind()
     precision = device.precision(parts.recipe.precision, kind)
+    compiling.require(parts.recipe.compile, kind)
     with only(Split.TRAIN):
         source = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe)
+        ranks.check(parts.recipe.devices, acts=source.acts, kind=kind)
         early.check(parts.recipe, source, Seed(0, ("resolve", "held-back")))
-    count = units(parts.recipe.budget, source.size)
+    size = source.size
+    count = units(parts.recipe.budget, size)
     averaging.check(parts.recipe, count)
     evaluator = (arm.get("evaluator") or {}).get("plugin", parts.task.evaluator)
     parent = arm.get("start_from")
@@ -75,10 +78,16 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
         "code": code(arm["task"]["plugin"], arm["model"]["plugin"], evaluator, parts.recipe),
         "device": kind,
         "precision": precision,
-        "how": dict(PLAIN),
+        "how": asked(parts.recipe),
         "start_from": None if parent is None else resolve(parent),
         "start_once": bool(arm.get("start_once", False)),
     }
+
+
+def asked(recipe: Any) -> dict[str, str]:
+    """The `how` of a plan before any rehearsal: what the recipe asks for, else the plain way."""
+    layout = PLAIN["layout"] if recipe.layout == "auto" else recipe.layout
+    return {**PLAIN, "layout": layout, "compile": "default" if recipe.compile == "on" else PLAIN["compile"]}
 
 
 def code(task: str, model: str, evaluator: str, recipe: Any) -> dict[str, Any]:

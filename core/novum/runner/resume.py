@@ -54,7 +54,7 @@ def refill(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         # torch casts what it loads to the type and the device of the parameter; here all comes back as it was.
         params = [param for group in optimizer.param_groups for param in group["params"]]
         for at, values in state["state"].items():
-            optimizer.state[params[at]].update(values)
+            optimizer.state[params[at]].update(values)  # with their own strides, which a checkpoint keeps
 
 
 def of_device(generators: dict[str, Any], device: torch.device) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def pieces(arguments: tuple[Any, ...], count: int) -> Iterator[tuple[float, tupl
     The batch is as long as the first dimension of the first tensor, in order of appearance also within tuples, lists
     and dictionaries. Tensors of that first dimension are divided; everything else goes whole into each piece.
     """
-    size = next((len(tensor) for tensor in _tensors(arguments)), 0)
+    size = next((len(tensor) for tensor in tensors_in(arguments)), 0)
     count = min(count, size)
     if count <= 1:
         yield 1.0, arguments
@@ -115,16 +115,29 @@ def pieces(arguments: tuple[Any, ...], count: int) -> Iterator[tuple[float, tupl
         yield (high - low) / size, _cut(arguments, size, low, high)
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def share(arguments: tuple[Any, ...], at: int, count: int) -> tuple[float, tuple[Any, ...]]:
+    """Part `at` (from 0) of `count` of a loss's arguments, with its share of the batch, 0.0 where it has none of it.
+
+    The batch is that of `pieces`. What has none goes whole into every part.
+    """
+    size = next((len(tensor) for tensor in tensors_in(arguments)), 0)
+    if size == 0:
+        return 1 / count, arguments
+    low, high = size * at // count, size * (at + 1) // count
+    return (high - low) / size, _cut(arguments, size, low, high)
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """The tensors of a loss's arguments with a first dimension, in order of appearance."""
     import torch
 
     if isinstance(value, torch.Tensor) and value.ndim > 0:
         yield value
     elif isinstance(value, tuple | list):
         for each in value:
-            yield from _tensors(each)
+            yield from tensors_in(each)
     elif isinstance(value, Mapping):
-        yield from _tensors(tuple(value.values()))
+        yield from tensors_in(tuple(value.values()))
 
 
 def _cut(value: Any, size: int, low: int, high: int) -> Any:

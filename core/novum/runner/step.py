@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novum import plugins
@@ -14,11 +15,15 @@ from novum.runner.schedules import with_warmup
 from novum.runner.tally import Tally
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
     from novum.data import Batch, Loss
+    from novum.runner.compiling import Compiler
     from novum.runner.parts import Parts
+    from novum.runner.ranks import Ranks
 
 
 class Steps:
@@ -26,13 +31,28 @@ class Steps:
 
     micro divides the batch of every loss into that many pieces, computed one after the other: a step needs less
     memory, and follows the same gradient up to rounding where no layer looks at the batch as a whole.
+
+    ranks: the processes among which the batch of every loss is divided first, see `novum.runner.ranks`.
+    compiler: compiles the functions of losses; None leaves them as they are.
     """
 
-    def __init__(self, parts: Parts, net: nn.Module, *, device_kind: str, precision: str, micro: int = 1) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        net: nn.Module,
+        *,
+        device_kind: str,
+        precision: str,
+        micro: int = 1,
+        ranks: Ranks | None = None,
+        compiler: Compiler | None = None,
+    ) -> None:
         self._parts = parts
         self._net = net
         self._autocast = devices.autocast(precision, device_kind)
         self._micro = micro
+        self._ranks = ranks
+        self._compiler = compiler
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._rate, self._clip = parts.recipe.learning_rate, parts.recipe.clip
@@ -53,7 +73,7 @@ class Steps:
         rate = self._rate * self._schedule(share)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        value = self._differentiate(loss, params)
+        value = self._differentiate(loss, params) if self._ranks is None else self._divided(self._ranks, loss, params)
         if self._clip > 0:
             clip(params, self._clip)
         optimizer.step()
@@ -63,14 +83,26 @@ class Steps:
             self.average.update(share)
         self.tally.add(loss.name, value, units)
 
-    def _differentiate(self, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
-        """The value of a loss, with its gradients added to the parameters: at once, or piece by piece."""
+    def _divided(self, ranks: Ranks, loss: Loss, params: list[nn.Parameter]) -> torch.Tensor:
+        """The same as `_differentiate` with all ranks at it, each at its share of the batch."""
+        import torch
+
+        share, arguments = ranks.share(loss.arguments)
+        value = torch.zeros(())
+        with ranks.own():
+            if share > 0:
+                value = self._differentiate(replace(loss, arguments=arguments), params, share)
+        return ranks.sum(params, value)
+
+    def _differentiate(self, loss: Loss, params: list[nn.Parameter], weight: float = 1.0) -> torch.Tensor:
+        """The value of a loss times `weight`, with its gradients added to the parameters, at once or piece by piece."""
         import torch
 
         if self._micro == 1:
-            return self._gradients(loss, loss.arguments, 1.0, params)
+            return self._gradients(loss, loss.arguments, weight, params)
         value = torch.zeros(())
-        for share, arguments in pieces(loss.arguments, self._micro):
+        for part, arguments in pieces(loss.arguments, self._micro):
+            share = part * weight
             piece = self._gradients(loss, arguments, share, params)
             value = piece if share == 1 else value.to(piece) + piece
         return value
@@ -79,11 +111,28 @@ class Steps:
         self, loss: Loss, arguments: tuple[Any, ...], share: float, params: list[nn.Parameter]
     ) -> torch.Tensor:
         """The value of a loss over some of its batch, weighted by their share; adds its gradients."""
+        if self._compiler is None:
+            return self._piece(loss.function, arguments, share, params)
+        function = self._compiler.of(loss.function, arguments)
+        try:
+            return self._piece(function, arguments, share, params)
+        except Exception as error:
+            if function is loss.function or not self._compiler.fails(error):
+                raise
+            return self._piece(loss.function, arguments, share, params)
+
+    def _piece(
+        self,
+        function: Callable[..., torch.Tensor],
+        arguments: tuple[Any, ...],
+        share: float,
+        params: list[nn.Parameter],
+    ) -> torch.Tensor:
         import torch
 
         with torch.enable_grad():
             with self._autocast:
-                value = loss.function(self._net, *arguments)
+                value = function(self._net, *arguments)
             if share < 1:
                 value = value * share
             torch.autograd.backward(value, inputs=params)
@@ -124,6 +173,7 @@ class Steps:
             "average": None if self.average is None else self.average.state(),
             "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
             "sums": self.tally.sums,
+            "ranks": None if self._ranks is None else self._ranks.streams,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -133,6 +183,8 @@ class Steps:
         for prefix, saved in state["optimizers"]:
             refill(self._optimizer(prefix)[0], saved)
         self.tally.sums = state["sums"]
+        if self._ranks is not None:
+            self._ranks.restore(state["ranks"])
 
 
 def make_optimizer(parts: Parts, params: list[nn.Parameter], net: nn.Module | None = None) -> Any:

@@ -35,7 +35,11 @@ that is trained alone), or ("separate", {"undefined": why})."""
 
 def mode(plan: Mapping[str, Any]) -> Mode:
     """The way in which the seeds of a plan are trained. Raises what the arm raises that cannot train."""
-    parts = Parts.of(plan["arm"])
+    return mode_of(Parts.of(plan["arm"]), plan)
+
+
+def mode_of(parts: Parts, plan: Mapping[str, Any]) -> Mode:
+    """The same for parts at hand; of the plan it reads "units", "device" and "precision"."""
     why = refusal(parts.recipe)
     told: dict[str, Any] = {"undefined": why} if why is not None else probe(plan, parts)
     if "undefined" in told:
@@ -50,6 +54,9 @@ def refusal(recipe: Recipe) -> str | None:
         f"the optimiser {recipe.optimizer!r} does not work element by element": not elementwise(recipe.optimizer),
         "its weights are averaged": recipe.averaging != "none",
         "its trials may stop early": recipe.early_stop is not None,
+        "the recipe asks for a layout": recipe.layout == "channels-last",
+        "the recipe asks for compiling": recipe.compile == "on",
+        "each of its trials runs over several devices": recipe.devices > 1,
         "its trials have a time limit": recipe.time_limit is not None,
     }
     return next((why for why, holds in reasons.items() if holds), None)

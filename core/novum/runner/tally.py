@@ -43,9 +43,9 @@ class Tally:
         self._fresh.append(total)
         self._units.append(units)
 
-    def due(self) -> bool:
-        """Whether it is time to look again."""
-        return len(self._fresh) >= LOOK_EVERY or time.perf_counter() - self._looked >= LOOK_SECONDS
+    def due(self, timed: bool = True) -> bool:
+        """Whether it is time to look again. timed: also by the clock, not by the number of losses alone."""
+        return len(self._fresh) >= LOOK_EVERY or (timed and time.perf_counter() - self._looked >= LOOK_SECONDS)
 
     def look(self) -> int | None:
         """The units at the end of the first batch with a loss that was not finite; None where there is none.

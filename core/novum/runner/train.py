@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ from novum.model import Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict
 from novum.runner.averaging import estimate
+from novum.runner.compiling import Compiler
 from novum.runner.early import EarlyStop, divide
 from novum.runner.parts import Actor, Encoder, Parts
+from novum.runner.ranks import synchronised
+from novum.runner.resolve import PLAIN
 from novum.runner.resume import (
     content,
     fill,
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
     from novum.data import Batch
     from novum.runner.checkpoint import Shelf
+    from novum.runner.ranks import Ranks, Together
 
 
 @dataclass(frozen=True)
@@ -73,11 +78,16 @@ class Trainer:
     `watch` hears every curve point. `points` is how many there are, evenly over the budget; at each the network
     is scored on `dev`, which changes no number of the training (the generators are put back).
 
+    `how`: that of the plan; here its layout and whether losses are compiled.
+
     `micro`: pieces into which the batch of every loss is divided, see `Steps`.
 
     `shelf` takes a checkpoint between batches whenever one is due, which changes no number either; `restore` goes
     on from one. A source without a state, and one whose units are encoded at random (what was drawn for a unit is kept
     and stands in no checkpoint), take none.
+
+    `ranks`: the processes that train this trial together, each with a trainer like this one. They differ in what they
+    compute a loss of; the first alone scores.
     """
 
     def __init__(
@@ -91,8 +101,10 @@ class Trainer:
         points: int = 1,
         start: tuple[Weights, Preparation] | None = None,
         watch: Callable[[Point], None] = lambda point: None,
+        how: Mapping[str, str] = PLAIN,
         micro: int = 1,
-        shelf: Shelf | None = None,
+        shelf: Shelf | Together | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if type(micro) is not int or micro < 1:
             raise ValueError(
@@ -105,10 +117,13 @@ class Trainer:
         self.precision = precision
         self.points = max(1, points)
         self.watch = watch
+        self.how = how
         self.micro = micro
         self.shelf = shelf
+        self.ranks = ranks
         self.used = 0
         self.curve: list[Point] = []
+        self.deviations: list[str] = []
         self._spent = 0.0  # seconds of training before this process
         self._began = time.perf_counter()
         self._states: dict[str, Any] = {}
@@ -133,15 +148,31 @@ class Trainer:
             if not weights.loaded:
                 weights.copy_into(net)
             self.start = {"loaded": len(weights.loaded), "fresh": list(weights.skipped)}
-        self.net = net.to(self.device)
-        self._encoders = {split: Encoder(self.preparation, self.device) for split in Split}
-        self._holder = Encoder(self.preparation, self.device)  # of units that are held back
-        self.steps = Steps(parts, self.net, device_kind=self.device.type, precision=self.precision, micro=self.micro)
-        if self.source.size is None and self.steps.average is not None and self.steps.average.estimates:
+        layout = self.how["layout"]
+        self.net = devices.arrange(net.to(self.device), layout)
+        if self.ranks is not None:
+            self.net = synchronised(self.net, self.device.type, self.ranks.count)
+        self._encoders = {split: Encoder(self.preparation, self.device, layout) for split in Split}
+        self._holder = Encoder(self.preparation, self.device, layout)  # of units that are held back
+        way = self.how["compile"]
+        if way == "reduce-overhead" and self.micro > 1:
+            way = "default"  # a graph's gradients would not outlive its next replay
+        compiler = None if way == "none" else Compiler(way, self._deviate)
+        self.steps = Steps(
+            parts,
+            self.net,
+            device_kind=self.device.type,
+            precision=self.precision,
+            micro=self.micro,
+            ranks=self.ranks,
+            compiler=compiler,
+        )
+        average = self.steps.average
+        if average is not None and average.estimates and (self.source.size is None or self.ranks is not None):
             raise MismatchError(
-                f"recipe.averaging: 'swa' estimates the statistics of batch norms by one pass over `train`, which an "
-                f"environment does not have, and the network of {type(parts.model).__name__} has batch norms; say "
-                "'none' or 'ema'."
+                "recipe.averaging: 'swa' estimates the statistics of batch norms by one pass over `train`, which an "
+                "environment does not have and several devices do not share; the network of "
+                f"{type(parts.model).__name__} has batch norms, so say 'none' or 'ema'."
             )
 
     def _open(self, stream: Seed) -> tuple[Source, Source | None]:
@@ -151,6 +182,13 @@ class Trainer:
             return source, None
         return divide(source, self.parts.recipe.early_stop_share, self.seed.child("held-back"))
 
+    def _deviate(self, sentence: str) -> None:
+        """Compiling failed: from here the trial is computed in another way, which a resumed one could not repeat."""
+        self.deviations.append(sentence)
+        if self.shelf is not None:
+            self.shelf.tell(sentence)
+            self.shelf.stop()
+
     # ------------------------------------------------------------------------------------------------- training
 
     def run(self) -> Trained:
@@ -158,9 +196,11 @@ class Trainer:
         self._began = time.perf_counter() - self._spent
         scores: Scores | None = None
         diverged: str | None = None
-        early, ended = self.early, False
-        while not ended and len(self.curve) < self.points:
-            point = math.ceil(self.units * (len(self.curve) + 1) / self.points)
+        if self.ranks is not None:
+            self.ranks.check(self.net)
+        early, ended, passed = self.early, False, len(self.curve)
+        while not ended and passed < self.points:
+            point = math.ceil(self.units * (passed + 1) / self.points)
             look = point + 1 if early is None else early.due(self.units)
             self.used, diverged = self.stretch(self.used, min(point, look))
             if early is not None and diverged is None and look <= point:
@@ -171,6 +211,11 @@ class Trainer:
                 break
             if look < point and not ended:
                 continue
+            passed += 1
+            if self.ranks is not None:
+                self.ranks.check(self.net)
+                if self.ranks.rank > 0:
+                    continue
             self._estimate()
             scores = self.score(Split.DEV)
             self.curve.append(Point(self.used, self.used / self.units, self._spent, self.steps.means(), scores.metrics))
@@ -181,6 +226,10 @@ class Trainer:
             self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores, told
         )
 
+    def _products(self) -> AbstractContextManager[None]:
+        """How matrices are multiplied while this trial trains."""
+        return devices.products(self.precision, self.device.type)
+
     def stretch(self, used: int, until: int) -> tuple[int, str | None]:
         """Go on from `used` to at least `until` units; returns the units used and why it diverged, if it did."""
         import torch
@@ -190,7 +239,13 @@ class Trainer:
         act = Actor(model, net, encoder)
         broken: int | None = None
         net.train()
-        with only(Split.TRAIN), installed(self.seed.child("train"), self._states), torch.no_grad():
+        with (
+            only(Split.TRAIN),
+            installed(self.seed.child("train"), self._states),
+            self._products(),
+            torch.no_grad(),
+        ):
+            timed = self.ranks is None  # all ranks stop at the same batch, and their clocks differ
             try:
                 while used < until and broken is None:
                     if source.acts:
@@ -202,10 +257,14 @@ class Trainer:
                     batch = self._encoded(encoder, raw, used)
                     share = (used + raw.units / 2) / self.units  # a step belongs to the middle of the units it uses
                     used += raw.units
-                    for loss in model.losses(net, batch):
+                    losses = model.losses(net, batch)
+                    if self.ranks is not None:
+                        losses = self.ranks.single(losses, type(model).__name__)
+                    for loss in losses:
                         steps.take(loss, min(share, 1.0), used)
                     shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
-                    if source.acts or shelf is not None or steps.tally.due():  # an environment waits for the net anyway
+                    # An environment waits for the network anyway.
+                    if source.acts or shelf is not None or steps.tally.due(timed):
                         broken = steps.tally.look()
                     if shelf is not None and broken is None:
                         self._save(shelf, used)
@@ -237,7 +296,7 @@ class Trainer:
             for units, share, seconds, losses, metrics in state["curve"]
         ]
 
-    def _save(self, shelf: Shelf, used: int) -> None:
+    def _save(self, shelf: Shelf | Together, used: int) -> None:
         """Write a checkpoint. Between batches only: what a half-run generator of losses holds cannot be saved."""
         devices.synchronize(self.device.type)
         spent, generators = time.perf_counter() - self._began, read()
@@ -292,7 +351,7 @@ class Trainer:
         act = Actor(model, net, self._holder)
         net.eval()
         total, count = torch.zeros((), device=self.device), 0
-        with only(Split.TRAIN), installed(self.seed.child("held-back", "loss")), torch.no_grad():
+        with only(Split.TRAIN), installed(self.seed.child("held-back", "loss")), self._products(), torch.no_grad():
             for raw in self._held.each(act):
                 total = total + self.steps.forward(net, self._holder.batch(raw)) * raw.units
                 count += raw.units
@@ -305,8 +364,8 @@ class Trainer:
         average = self.steps.average
         if average is None or not average.estimates or not average.begun:
             return
-        stream, encoder = self.seed.child("statistics"), Encoder(self.preparation, self.device)
-        with only(Split.TRAIN), installed(stream):
+        stream, encoder = self.seed.child("statistics"), Encoder(self.preparation, self.device, self.how["layout"])
+        with only(Split.TRAIN), installed(stream), self._products():
             source, _ = self._open(stream)
             act = Actor(self.parts.model, average.net, encoder)
             passes = math.ceil((source.size or 0) / self.parts.recipe.batch_size)
@@ -321,7 +380,7 @@ def score(parts: Parts, net: nn.Module, encoder: Encoder, split: Split, seed: Se
     """Score a network over one split. Every call draws the same numbers, whatever was drawn before."""
     net.eval()
     stream = seed.child("score", split)
-    with only(split), installed(stream):
+    with only(split), installed(stream), devices.products("fp32", encoder.device.type):
         source = parts.task.source(split, stream, parts.recipe)
         given = parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
     return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)
