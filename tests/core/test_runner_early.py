@@ -15,7 +15,7 @@ from novum import Batch, ConfigError, Examples, Loss, Seed, Source
 from novum.recipe import units
 from novum.runner import jobs
 from novum.runner.checkpoint import Shelf
-from novum.runner.early import CHECKS, EarlyStop
+from novum.runner.early import CHECKS, EarlyStop, check
 from novum.runner.parts import Parts
 from novum.runner.resolve import resolve
 from novum.runner.step import Steps
@@ -368,3 +368,11 @@ def test_what_cannot_be_done_is_refused_with_what_is_allowed(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         resolve(arm(**({"early_stop": 3} | recipe)).to_json())
+
+
+def test_several_devices_are_refused_for_they_might_not_agree_on_an_end(toy: Any) -> None:
+    recipe = novum.Recipe(early_stop=3, devices=2)
+    source = toy.Blobs(toy.Blobs.Config()).source(novum.Split.TRAIN, Seed(0), recipe)
+
+    with pytest.raises(ConfigError, match=r"recipe.devices is 2, .*; leave early_stop out, or say devices = 1"):
+        check(recipe, source, Seed(0))

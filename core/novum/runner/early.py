@@ -49,6 +49,11 @@ def check(recipe: Recipe, source: Source, seed: Seed) -> None:
     """Raise ConfigError where what a recipe says of early stop cannot be done."""
     if recipe.early_stop is None:
         return
+    if recipe.devices > 1:
+        raise ConfigError(
+            f"recipe.early_stop: recipe.devices is {recipe.devices}, and devices whose losses differ by a rounding "
+            "could not agree on an end; leave early_stop out, or say devices = 1."
+        )
     if recipe.averaging == "swa":
         raise ConfigError(
             "recipe.early_stop: 'swa' averages the last quarter of the budget, which an early stop may never reach; "

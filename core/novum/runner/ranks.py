@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from novum.data import Loss
-    from novum.recipe import Recipe
     from novum.runner.checkpoint import Shelf
 
 FOREVER = timedelta(days=365)
@@ -260,21 +259,13 @@ def reaching() -> Iterator[None]:
         raise RankLost(f"the ranks of this trial lost one another: {error}") from error
 
 
-def check(recipe: Recipe, *, acts: bool, kind: str) -> None:
-    """Raises ConfigError where a trial of a recipe cannot use so many devices here.
+def check(devices: int, *, acts: bool, kind: str) -> None:
+    """Raises ConfigError where a trial cannot use so many devices here.
 
     acts: whether its source asks the model, as an environment does. kind: "cuda" or "cpu", where a device is a core.
     """
-    devices = recipe.devices
     if devices == 1:
         return
-    alone = {"averaging = 'swa'": recipe.averaging == "swa", "early_stop": recipe.early_stop is not None}
-    for what, asked in alone.items():
-        if asked:
-            raise ConfigError(
-                f"recipe.devices: {devices} was received together with {what}, which one device decides on alone; say "
-                f"devices = 1, or leave {what} out."
-            )
     if acts:
         raise ConfigError(
             f"recipe.devices: {devices} was received, but this task is an environment, which the model acts in: only "

@@ -60,9 +60,10 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     compiling.require(parts.recipe, kind)
     with only(Split.TRAIN):
         source = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe)
+        ranks.check(parts.recipe.devices, acts=source.acts, kind=kind)
         early.check(parts.recipe, source, Seed(0, ("resolve", "held-back")))
-    ranks.check(parts.recipe, acts=source.acts, kind=kind)
-    count = units(parts.recipe.budget, source.size)
+    size = source.size
+    count = units(parts.recipe.budget, size)
     averaging.check(parts.recipe, count)
     evaluator = (arm.get("evaluator") or {}).get("plugin", parts.task.evaluator)
     parent = arm.get("start_from")

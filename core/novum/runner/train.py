@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -169,11 +170,12 @@ class Trainer:
             compiler=compiler,
             hooks=self.hooks if parts.recipe.techniques else None,
         )
-        if self.source.size is None and self.steps.average is not None and self.steps.average.estimates:
+        average = self.steps.average
+        if average is not None and average.estimates and (self.source.size is None or self.ranks is not None):
             raise MismatchError(
-                f"recipe.averaging: 'swa' estimates the statistics of batch norms by one pass over `train`, which an "
-                f"environment does not have, and the network of {type(parts.model).__name__} has batch norms; say "
-                "'none' or 'ema'."
+                "recipe.averaging: 'swa' estimates the statistics of batch norms by one pass over `train`, which an "
+                "environment does not have and several devices do not share; the network of "
+                f"{type(parts.model).__name__} has batch norms, so say 'none' or 'ema'."
             )
 
     def _open(self, stream: Seed) -> tuple[Source, Source | None]:
@@ -199,9 +201,9 @@ class Trainer:
         diverged: str | None = None
         if self.ranks is not None:
             self.ranks.check(self.net)
-        early, ended = self.early, False
-        while not ended and len(self.curve) < self.points:
-            point = math.ceil(self.units * (len(self.curve) + 1) / self.points)
+        early, ended, passed = self.early, False, len(self.curve)
+        while not ended and passed < self.points:
+            point = math.ceil(self.units * (passed + 1) / self.points)
             look = point + 1 if early is None else early.due(self.units)
             self.used, diverged = self.stretch(self.used, min(point, look))
             if early is not None and diverged is None and look <= point:
@@ -210,13 +212,13 @@ class Trainer:
             self._spent = time.perf_counter() - self._began
             if diverged is not None:
                 break
-            if self.ranks is not None:
-                self.ranks.check(self.net)
             if look < point and not ended:
                 continue
-            if self.ranks is not None and self.ranks.rank > 0:  # rank 0 scores
-                self.curve.append(Point(self.used, self.used / self.units, self._spent, {}, {}))
-                continue
+            passed += 1
+            if self.ranks is not None:
+                self.ranks.check(self.net)
+                if self.ranks.rank > 0:
+                    continue
             self._estimate()
             scores = self.score(Split.DEV)
             self.curve.append(Point(self.used, self.used / self.units, self._spent, self.steps.means(), scores.metrics))
@@ -226,6 +228,10 @@ class Trainer:
         return Trained(
             self.net, self.preparation, self.used, self._spent, self.curve, diverged, self.start, scores, told
         )
+
+    def _products(self) -> AbstractContextManager[None]:
+        """How matrices are multiplied while this trial trains."""
+        return devices.products(self.precision, self.device.type)
 
     def stretch(self, used: int, until: int) -> tuple[int, str | None]:
         """Go on from `used` to at least `until` units; returns the units used and why it diverged, if it did."""
@@ -239,7 +245,7 @@ class Trainer:
         with (
             only(Split.TRAIN),
             installed(self.seed.child("train"), self._states),
-            devices.products(self.precision, self.device.type),
+            self._products(),
             torch.no_grad(),
         ):
             timed = self.ranks is None  # all ranks stop at the same batch, and their clocks differ
@@ -350,7 +356,7 @@ class Trainer:
         act = Actor(model, net, self._holder)
         net.eval()
         total, count = torch.zeros((), device=self.device), 0
-        with only(Split.TRAIN), installed(self.seed.child("held-back", "loss")), torch.no_grad():
+        with only(Split.TRAIN), installed(self.seed.child("held-back", "loss")), self._products(), torch.no_grad():
             for raw in self._held.each(act):
                 total = total + self.steps.forward(net, self._holder.batch(raw)) * raw.units
                 count += raw.units
@@ -363,8 +369,8 @@ class Trainer:
         average = self.steps.average
         if average is None or not average.estimates or not average.begun:
             return
-        stream, encoder = self.seed.child("statistics"), Encoder(self.preparation, self.device)
-        with only(Split.TRAIN), installed(stream):
+        stream, encoder = self.seed.child("statistics"), Encoder(self.preparation, self.device, self.how["layout"])
+        with only(Split.TRAIN), installed(stream), self._products():
             source, _ = self._open(stream)
             act = Actor(self.parts.model, average.net, encoder)
             passes = math.ceil((source.size or 0) / self.parts.recipe.batch_size)
