@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from novum import archive, blocks, streams
+from novum import archive, blocks, computed, streams
 from novum import experiment as experiments
 from novum import validate as validation
 from novum.arm import canonical, fingerprint
@@ -248,8 +248,10 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
 
 
 def announced(plan: Mapping[str, Any], hypothesis: Hypothesis) -> list[str]:
-    """What a person should know before a claim starts: its level in a stream, a raised maximum, its power."""
-    said = []
+    """What a person should know before a claim starts: how it is computed, its level in a stream, a raised maximum, its
+    power.
+    """
+    said = [f"How {whose} is computed: {how}." for whose, how in computed.lines(plan)]
     stream = plan["stream"]
     if stream is not None:
         rule = {"lord++": "LORD++", "lond": "LOND", "none": "no correction"}[stream["rule"]]

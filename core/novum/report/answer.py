@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from novum.numbers import listed
 from novum.report import svg, text, words
-from novum.report.cells import amount, badge, hint, listed
+from novum.report.cells import amount, badge, hint
 from novum.report.markup import Content, Markup, element, joined
 from novum.report.trials import ran_ahead
 

@@ -86,11 +86,6 @@ def when(time: str | None) -> str:
     return f"{time[:19].replace('T', ' ')} UTC" if time.endswith("+00:00") else time
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in a sentence: `a`, `a and b`, `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 # ------------------------------------------------------------------------------------------------------------ plans
 
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from novum import computed
 from novum.experiment import lineage
-from novum.report import computed, text
-from novum.report.cells import amount, coded, facts, folded, listed, short, table, when
+from novum.numbers import listed
+from novum.report import text
+from novum.report.cells import amount, coded, facts, folded, short, table, when
 from novum.report.markup import Content, Markup, element, joined
 
 SIDES = ("control", "treatment")

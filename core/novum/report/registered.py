@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from novum import blocks
+from novum import blocks, computed
 from novum.experiment import chain
 from novum.plugins import NOT_INSTALLED
-from novum.report import computed, text, words
+from novum.report import text, words
 from novum.report.answer import width
 from novum.report.cells import amount, badge, coded, differences, facts, folded, options, table, when
 from novum.report.markup import Content, Markup, element, joined

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from novum.numbers import listed
 from novum.report import svg, text, words
 from novum.report.answer import unit_of, width
-from novum.report.cells import amount, badge, differences, hint, listed, table, unit_word
+from novum.report.cells import amount, badge, differences, hint, table, unit_word
 from novum.report.looks import looks
 from novum.report.markup import Content, Markup, element, joined
 from novum.report.trials import fate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from novum.report.cells import listed
+from novum.numbers import listed
 
 DEVICES = {"cpu": "a CPU", "cuda": "a CUDA GPU", "mps": "a Mac's GPU (MPS)"}
 PRECISIONS = {

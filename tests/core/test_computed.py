@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from novum.report import computed
+from novum import computed
 
 PLAIN = {"layout": "contiguous", "compile": "none", "mode": "separate"}
 
