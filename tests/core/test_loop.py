@@ -203,7 +203,7 @@ def test_registering_tells_how_much_there_is_to_do_first(lab: Lab, claim: Any) -
         "How every arm is computed: a CPU, float32, contiguous tensors, eager steps, each seed trained apart (separate)."
     )
     assert "Power unknown on Blobs" in heard(lab).said[2]
-    assert heard(lab).said[2] == f"Registered as {hypothesis.id}; the plan's fingerprint is {plan.id}."
+    assert heard(lab).said[3] == f"Registered as {hypothesis.id}; the plan's fingerprint is {plan.id}."
     assert registered(lab.ledger, hypothesis.id) == plan
     assert history(lab.ledger)[0][1] is None
 
