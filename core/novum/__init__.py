@@ -44,6 +44,7 @@ _HOMES = {
     ),
     "novum.evaluator": ("Evaluator",),
     "novum.claimfile": ("load", "load_all"),
+    "novum.idea": ("optimizer", "plugin", "schedule", "technique"),
     "novum.hypothesize": ("Comparison", "Hypothesis"),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
@@ -53,6 +54,7 @@ _HOMES = {
     "novum.run": ("Run",),
     "novum.study": ("Study",),
     "novum.task": ("Source", "Split", "Task"),
+    "novum.technique": ("Technique",),
     "novum.validate": ("Verdict",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -98,6 +100,7 @@ __all__ = [
     "Study",
     "StudyError",
     "Task",
+    "Technique",
     "Text",
     "Undefined",
     "Vector",
@@ -112,8 +115,12 @@ __all__ = [
     "load_all",
     "majority",
     "model",
+    "optimizer",
+    "plugin",
+    "schedule",
     "split",
     "task",
+    "technique",
 ]
 
 if TYPE_CHECKING:
@@ -199,6 +206,10 @@ if TYPE_CHECKING:
     from novum.evaluator import Evaluator as Evaluator
     from novum.hypothesize import Comparison as Comparison
     from novum.hypothesize import Hypothesis as Hypothesis
+    from novum.idea import optimizer as optimizer
+    from novum.idea import plugin as plugin
+    from novum.idea import schedule as schedule
+    from novum.idea import technique as technique
     from novum.model import Model as Model
     from novum.model import Preparation as Preparation
     from novum.model import Weights as Weights
@@ -216,6 +227,7 @@ if TYPE_CHECKING:
     from novum.task import Source as Source
     from novum.task import Split as Split
     from novum.task import Task as Task
+    from novum.technique import Technique as Technique
     from novum.validate import Verdict as Verdict
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from novum import config
+from novum import config, recipe
 from novum.arm import Arm
 from novum.config import flaw, plain, shown
 from novum.errors import ConfigError, closest
@@ -37,7 +37,7 @@ class Override(config.Config):
     evaluator: dict[str, Any] = {}
     """The evaluator, or options of it."""
     recipe: dict[str, Any] = {}
-    """Values of the recipe to replace."""
+    """Values of the recipe to replace; techniques come together by name."""
     start_from: dict[str, Any] | None = None
     """Overrides that make the parent arm, whose trained weights this arm begins with."""
     start_once: bool | None = None
@@ -258,7 +258,10 @@ def _merge(base: Mapping[str, Any], over: Override | Mapping[str, Any]) -> dict[
             continue
         old = merged.get(key) or {}
         other = "plugin" in new and new["plugin"] != old.get("plugin")
-        merged[key] = dict(new) if other or key == "start_from" else {**old, **new}
+        if key == "recipe":
+            merged[key] = recipe.merged(old, new)
+        else:
+            merged[key] = dict(new) if other or key == "start_from" else {**old, **new}
     once = over.get("start_once") if isinstance(over, Mapping) else over.start_once
     return merged if once is None else {**merged, "start_once": once}
 

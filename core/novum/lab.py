@@ -160,7 +160,7 @@ def reraise(error: Failure, kind: str, name: str, folder: Path) -> NovumError:
 
 
 def local_code(*arms: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """How the classes of the caller's own script that these arms use travel to a worker.
+    """How the classes and functions of the caller's own files that these arms use travel to a worker.
 
     Raises StudyError when a class is known only by name: the script that defined it must run again.
     """
@@ -168,16 +168,25 @@ def local_code(*arms: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for arm in arms:
-        for kind in ("task", "model", "evaluator"):
-            name = (arm.get(kind) or {}).get("plugin", "")
-            if name.startswith(plugins.LOCAL):
-                code = plugins.local_code(kind, name)
-                if code is None:
-                    raise StudyError(
-                        f"the {kind} {name!r} was a class of a script; run that script again, which defines it."
-                    )
+        for kind, name in _named(arm):
+            code = plugins.local_code(kind, name)
+            if code is not None:
                 found[kind, name] = asdict(code)
+            elif name.startswith(plugins.LOCAL):
+                raise StudyError(
+                    f"the {kind} {name!r} was a class of a script; run that script again, which defines it."
+                )
         if arm.get("start_from"):
             for kind, code_json in local_code(arm["start_from"]):
                 found[kind, code_json["name"]] = code_json
     return [(kind, code) for (kind, _), code in found.items()]
+
+
+def _named(arm: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(kind, name) of every plugin that an arm names, but not those of what it starts from."""
+    recipe = arm.get("recipe") or {}
+    parts = [(kind, (arm.get(kind) or {}).get("plugin", "")) for kind in ("task", "model", "evaluator")]
+    parts += [(kind, recipe.get(kind, "")) for kind in ("optimizer", "schedule")]
+    return parts + [
+        ("technique", name) for name, options in recipe.get("techniques", {}).items() if options is not False
+    ]

@@ -41,7 +41,10 @@ class Needs:
         arm = self._arm(trial)
         if arm in self._doubted:
             return {}
-        return need(self._known[arm][-NEWEST:], self._rehearsed[arm], together)
+        found = need(self._known[arm][-NEWEST:], self._rehearsed[arm], together)
+        if "process_memory" in found:  # each device has a process, and only the first one is measured
+            found["process_memory"] *= trial.plan["arm"]["recipe"].get("devices", 1)
+        return found
 
     def learn(self, trial: Trial, result: Mapping[str, Any]) -> None:
         """A trial ended well with this result."""

@@ -85,6 +85,24 @@ def observe(task: Task, evaluator: Evaluator, recipe: Recipe) -> Observation:
     return Observation(facts, scale)
 
 
+def foreseen(task: Task, recipe: Recipe, starts: Sequence[tuple[Task, Recipe]]) -> dict[str, int]:
+    """How many units of the "dev" and "test" of a task stand, with their exact content, in the `train` of what an arm
+    on it starts from. Units without a fixed content count for nothing.
+    """
+    from novum.seeds import Seed
+    from novum.task import Split, only
+
+    with only(*Split):
+
+        def hashes(each: Task, how: Recipe, split: Split) -> Sequence[str]:
+            return each.source(split, Seed(0, ("observe",)), how).hashes() or ()
+
+        seen = {unit for above, how in starts for unit in hashes(above, how, Split.TRAIN)}
+        return {
+            str(split): sum(unit in seen for unit in hashes(task, recipe, split)) for split in (Split.DEV, Split.TEST)
+        }
+
+
 def duplicates(hashes: Mapping[str, Sequence[str]]) -> list[Fact]:
     """Count exact duplicates inside each split and across each pair of splits, from content hashes."""
     facts = [Fact(f"{split}.size", len(found), "units", f"Units in {split}.") for split, found in hashes.items()]

@@ -24,11 +24,13 @@ def check_names(arms: Sequence[Arm], tracker: str) -> None:
         for part in (arm.task, arm.model, arm.evaluator):
             if part is not None:
                 config.parse(plugins.load(part.kind, part.name).Config, part.options, f"{part.kind} {part.name!r}")
-        config.parse(Recipe, arm.recipe, "recipe")
+        recipe = config.parse(Recipe, arm.recipe, "recipe")
         if "optimizer" in arm.recipe:
             plugins.complete("optimizer", arm.recipe["optimizer"])
         if "schedule" in arm.recipe:
             plugins.load("schedule", arm.recipe["schedule"])
+        for name, options in recipe.techniques.items():
+            config.parse(plugins.load("technique", name).Config, options, f"technique {name!r}")
 
 
 def preload(arms: Sequence[Arm]) -> list[str]:
@@ -36,12 +38,14 @@ def preload(arms: Sequence[Arm]) -> list[str]:
     found: Mapping[str, None] = {
         module: None
         for arm in _chain(arms)
-        for part in (arm.task, arm.model)
-        for module in plugins.load(part.kind, part.name).imports
-    } | {
-        module: None
-        for arm in _chain(arms)
-        if "optimizer" in arm.recipe
-        for module in getattr(plugins.load("optimizer", arm.recipe["optimizer"]), "imports", ())
+        for kind, name in _slow(arm)
+        for module in getattr(plugins.load(kind, name), "imports", ())
     }
     return list(found)
+
+
+def _slow(arm: Arm) -> list[tuple[str, str]]:
+    techniques = config.parse(Recipe, arm.recipe, "recipe").techniques
+    optimizers = [("optimizer", arm.recipe["optimizer"])] if "optimizer" in arm.recipe else []
+    named = [("technique", name) for name in techniques]
+    return [("task", arm.task.name), ("model", arm.model.name), *named, *optimizers]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, field_validator
 
-from novum.config import Config
+from novum.config import Config, shown
 from novum.errors import ConfigError
 
 _BUDGET = re.compile(r"(?P<count>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?)\s*(?P<unit>[a-z]+)?")
@@ -18,6 +20,33 @@ _UNITS = {"epoch": "epochs", "epochs": "epochs", "sample": "samples", "samples":
     "units": "units",
     None: "units",
 }
+
+
+def _techniques(value: object) -> Mapping[str, Mapping[str, Any]]:
+    """Techniques as one writes them, {name: options, or true for the defaults, or false for none}; immutable."""
+    if not isinstance(value, Mapping):
+        raise ValueError(
+            "techniques are tables by name, recipe.techniques.NAME = { … }; a file names no code: a person loads it, "
+            "novum --load FILE"
+        )
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, options in value.items():
+        if options is True or isinstance(options, Mapping):
+            found[str(name)] = MappingProxyType({} if options is True else dict(options))
+        elif options is not False:
+            raise ValueError(
+                f"{shown(name)} received {shown(options)}; give a table of its options, true for its defaults, or "
+                "false to leave it out"
+            )
+    return MappingProxyType(found)
+
+
+Techniques = Annotated[
+    Mapping[str, Mapping[str, Any]],
+    PlainValidator(_techniques),
+    PlainSerializer(lambda value: {name: dict(options) for name, options in value.items()}),
+    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["object", "boolean"]}}),
+]
 
 
 class Recipe(Config):
@@ -52,6 +81,9 @@ class Recipe(Config):
     early_stop_share: Annotated[float, Field(gt=0, le=0.5)] = 0.1
     """Share of the training units in that slice; without `early_stop` it means nothing. Epochs of the budget count the
     whole of `train` all the same."""
+    techniques: Techniques = {}
+    """Installed techniques (`novum plugins list --kind technique`) by name, each with a table of its options; true
+    stands for its defaults, false leaves it out. Several apply in the alphabetical order of their names."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     """Arithmetic of the losses; `auto` is bf16 on a GPU that is fast at it, else fp32. A device that lacks what was
     asked for refuses it (`novum doctor` says what it has); scores are always computed in fp32."""
@@ -84,6 +116,20 @@ class Recipe(Config):
         if isinstance(text, str):
             amount(text)
         return text
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a recipe with others put over them; techniques come together by name, and by option."""
+    found = {**base, **over}
+    below, above = base.get("techniques"), over.get("techniques")
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        both = {
+            name: {**below[name], **options}
+            for name, options in above.items()
+            if isinstance(options, Mapping) and isinstance(below.get(name), Mapping)
+        }
+        found["techniques"] = {**below, **above, **both}
+    return found
 
 
 def amount(budget: str) -> tuple[float, str]:

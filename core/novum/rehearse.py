@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 UNPROBED = frozenset(
     {
         *("learning_rate", "schedule", "warmup", "weight_decay", "momentum"),
-        *("time_limit", "cpus", "gpus", "memory_gb"),
+        *("cpus", "gpus", "memory_gb"),
     }
 )
 """Values of a recipe that change nothing about how fast a step is, and so about how it is computed best."""
@@ -55,6 +55,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
                 known[key] = answers
     resolved = {}
     for name, told in found.items():
+        _warn(lab, name, told.pop("foreseen", {}))
         above = told.pop("above", [])
         resolved[name] = {
             **seen.resolved[name],
@@ -98,6 +99,17 @@ def explored(lab: Lab, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]
         (known,) = told["how"]
         lab.ledger.record_observation(key, known)
     return answered(plan, [known["answers"]])
+
+
+def _warn(lab: Lab, name: str, foreseen: Mapping[str, int]) -> None:
+    """Say where a start has learned from what its arm will be judged by."""
+    found = " and ".join(f"{count} units of {split}" for split, count in foreseen.items() if count)
+    if found:
+        arm = ", ".join(name.rsplit("/", 1))
+        lab.listener.say(
+            f"{arm}: what it starts from is trained on {found}, which are then no new data; give both tasks the same "
+            "data and the same split."
+        )
 
 
 def how_key(plan: Mapping[str, Any]) -> str:

@@ -248,3 +248,53 @@ def test_the_hypothesis_of_a_claim_file_survives_json(tmp_path: Path) -> None:
     claim = load(write(tmp_path, HEAD + BODY))
 
     assert novum.Hypothesis.from_json(json.loads(json.dumps(claim.to_json()))) == claim
+
+
+# --------------------------------------------------------------------------------------------------------- techniques
+
+DOTTED = BODY.replace('recipe = { budget = "6 epochs", learning_rate = 2e-3 }', 'recipe.budget = "6 epochs"')
+NOISY = f"""{DOTTED}
+recipe.techniques.noise = {{ scale = 0.1, decay = 0.5 }}
+recipe.techniques.flooding = true
+"""
+
+
+def techniques(text: str, tmp_path: Path, *overrides: str) -> list[Any]:
+    """The techniques of control and treatment, as a recipe understands them."""
+    comparison = load(write(tmp_path, HEAD + text), overrides=overrides).tasks["digits"]
+    sides = comparison.arms.values()
+    return [novum.Recipe(**arm.recipe).model_dump()["techniques"] for arm in sides]
+
+
+def test_techniques_of_a_task_and_an_arm_come_together_by_name_and_by_option(tmp_path: Path) -> None:
+    body = NOISY.replace('recipe.schedule = "cosine"', "recipe.techniques = { noise = { scale = 0.2 }, other = {} }")
+
+    control, treatment = techniques(body, tmp_path)
+
+    assert control == {"noise": {"scale": 0.1, "decay": 0.5}, "flooding": {}}
+    assert treatment == {"noise": {"scale": 0.2, "decay": 0.5}, "flooding": {}, "other": {}}
+
+
+def test_an_arm_leaves_a_technique_out_with_false_and_takes_it_back_with_a_table(tmp_path: Path) -> None:
+    body = NOISY.replace('recipe.schedule = "cosine"', "recipe.techniques.noise.scale = 0.3")
+
+    control, treatment = techniques("[control]\nrecipe.techniques.noise = false\n" + body, tmp_path)
+
+    assert control == {"flooding": {}}
+    assert treatment == {"noise": {"scale": 0.3, "decay": 0.5}, "flooding": {}}
+
+
+def test_an_override_reaches_one_option_of_a_technique(tmp_path: Path) -> None:
+    control, treatment = techniques(BODY, tmp_path, "treatments.cosine.recipe.techniques.gradient-noise.scale=0.1")
+
+    assert control == {}
+    assert treatment == {"gradient-noise": {"scale": 0.1}}
+
+
+def test_the_order_of_techniques_in_a_file_makes_no_other_arm(tmp_path: Path) -> None:
+    one, other = (
+        load(write(tmp_path, HEAD + DOTTED + f"[tasks.digits.recipe.techniques]\n{text}"))
+        for text in ("a = { x = 1 }\nb = {}\n", "b = {}\na = { x = 1 }\n")
+    )
+
+    assert one.fingerprint == other.fingerprint

@@ -13,6 +13,7 @@ from novum.executors import InlineExecutor
 from novum.lab import Lab, Listener
 from novum.ledger import Ledger
 from novum.loop import Goal, cycle, history, observe, parent_of, register, registered, resume
+from novum.pieces import speed_key
 from novum.rehearse import duration, trials_line
 
 
@@ -151,6 +152,20 @@ def test_a_rehearsal_covers_every_arm_that_another_starts_from(lab: Lab, arm: An
         cycle(Goal.of(hypothesis), lab, lambda seen: hypothesis)
 
     assert lab.ledger.hypotheses() == []
+
+
+def test_a_rehearsal_records_how_much_memory_each_arm_and_each_that_it_starts_from_needed(lab: Lab, arm: Any) -> None:
+    first = arm(learning_rate=0.2)
+    hypothesis = Hypothesis("x", control=arm(), treatment=arm(start_from=first), max_seeds=3, minimum_effect=0.5)
+
+    cycle(Goal.of(hypothesis), lab, lambda seen: hypothesis)
+
+    plans = lab.ledger.experiment(hypothesis.id)["plan"]
+    treatment = plans["tasks"]["Blobs"]["treatment"]
+    arms = [plans["tasks"]["Blobs"]["control"], treatment, treatment["start_from"]]
+    readings = [(lab.ledger.observation(speed_key(each)) or {})["memory"] for each in arms]
+    assert [each["what"] for each in readings] == ["process"] * 3
+    assert all(each["bytes"] > 0 for each in readings)
 
 
 def test_a_rehearsal_that_diverges_registers_nothing(lab: Lab, arm: Any) -> None:

@@ -38,6 +38,7 @@ FACE = [
     "Split",
     "Study",
     "Task",
+    "Technique",
     "Text",
     "Undefined",
     "Vector",
@@ -49,8 +50,12 @@ FACE = [
     "load_all",
     "majority",
     "model",
+    "optimizer",
+    "plugin",
+    "schedule",
     "split",
     "task",
+    "technique",
 ]
 """What documents and plugins are written with; a name leaves this list only with a deprecation."""
 
@@ -77,13 +82,13 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         novum.trian  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["novum.task", "novum.model", "novum.evaluator", "novum.arm"])
+@pytest.mark.parametrize("module", ["novum.task", "novum.model", "novum.evaluator", "novum.arm", "novum.technique"])
 def test_a_function_named_as_a_module_stays_a_function_once_the_module_is_imported(module: str) -> None:
     code = f"import {module}, novum; from novum import {module[6:]} as it; print(type(it).__name__, it.__module__)"
 
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
-    assert told.split() == ["function", "novum.arm"]
+    assert told.split() == ["function", novum._HOME[module[6:]]]
     assert isinstance(getattr(novum, module[6:]), FunctionType)
 
 

@@ -276,6 +276,7 @@ def test_what_was_registered_and_how_to_check_it_is_there(make: Make) -> None:
     assert f"novum verdict {data['hypothesis']['id']} --recompute --study FOLDER" in page.text
     assert data["environment"]["python"] in page.text and "torch 2.15.0" in page.text
     assert "Seeds sample the noise of training only" in page.text
+    assert "every arm: a CPU, float32, contiguous tensors, eager steps, each seed trained apart (separate)" in page.text
 
 
 def test_code_of_a_script_is_called_not_installed_and_its_folder_stays_private(make: Make) -> None:

@@ -237,6 +237,7 @@ SMALL = {"layers": 1, "width": 16, "heads": 2, "max_length": 16}
 SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any]]] = [
     ("text-classification", DOCS, "bag", {}, {"early_stop": 3, "optimizer": "adafactor"}),
     ("text-classification", DOCS, "transformer", SMALL, {}),
+    ("masked-language-modelling", DOCS, "masked-transformer", SMALL, {}),
     ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"optimizer": "muon"}),
     ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"averaging": "swa"}),
 ]

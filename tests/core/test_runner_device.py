@@ -13,6 +13,7 @@ import pytest
 import torch
 from novum import ConfigError, Seed
 from novum.data import Undefined
+from novum.executors import preloading
 from novum.runner import device, inventory, parts
 from novum.runner.resolve import changed, resolve
 from novum.seeds import installed
@@ -145,6 +146,16 @@ def test_a_device_that_the_environment_names_is_used(gpu: Any, monkeypatch: pyte
     assert (preferred, device.kind()) == ("cuda", "cpu")
 
 
+@pytest.mark.parametrize(("named", "counted"), [("", 4), ("cuda", 4), ("cpu", 0)])
+def test_workers_are_counted_by_gpus_only_where_trials_use_them(
+    named: str, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preloading, "throwaway", lambda function, leave: (4, ""))
+    monkeypatch.setenv("NOVUM_DEVICE", named)
+
+    assert preloading.gpus(lambda: None) == counted
+
+
 def test_a_named_device_that_is_not_there_is_refused_with_those_that_are(
     cpu: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +240,7 @@ def test_what_others_do_on_a_gpu_is_undefined_without_nvml(gpu: Any, monkeypatch
     (found,) = inventory.inventory().gpus
 
     assert (found.name, found.capability, found.memory, found.free) == ("a GPU", "8.6", 24 * 10**9, 20 * 10**9)
-    assert isinstance(found.others, Undefined) and "pip install nvidia-ml-py" in found.others.because
+    assert isinstance(found.others, Undefined) and "pip install 'novum[gpu]'" in found.others.because
     assert isinstance(found.busy, Undefined)
 
 

@@ -165,7 +165,7 @@ def test_what_has_no_batch_is_computed_whole_by_every_rank_with_equal_weight() -
 
 def test_a_rehearsal_trains_over_as_many_devices(net: Any, ranked: Any, tmp_path: Path) -> None:
     arm = net({"file": str(tmp_path / "kills")})
-    told = {"plan": resolve(arm.to_json()), "local": local_code(arm.to_json()), "settled": None}
+    told = {"plan": resolve(arm.to_json()), "local": local_code(arm.to_json()), "asked": [False]}
 
     found = jobs.perform("preflight", told, tmp_path)
 
@@ -186,7 +186,7 @@ def test_what_cannot_be_divided_is_refused_before_registration(
     net: Any, tmp_path: Path, model: dict[str, Any], error: type[Exception], why: str
 ) -> None:
     arm = net(model)
-    told = {"plan": resolve(arm.to_json()), "local": local_code(arm.to_json()), "settled": None}
+    told = {"plan": resolve(arm.to_json()), "local": local_code(arm.to_json()), "asked": [False]}
 
     with pytest.raises(error, match=why):
         jobs.perform("preflight", told, tmp_path)

@@ -49,7 +49,8 @@ def test_a_plan_is_plain_json_and_resolves_to_itself(arm: Any) -> None:
 def test_a_plan_names_the_sources_and_versions_that_decide_its_numbers(arm: Any) -> None:
     code = resolve(arm().to_json())["code"]
 
-    assert set(code) == {"runner", "torch", "numpy", "task", "model", "evaluator", "optimizer", "schedule"}
+    parts = {"task", "model", "evaluator", "optimizer", "schedule", "techniques"}
+    assert set(code) == {"runner", "torch", "numpy", *parts}
     assert code["torch"] == importlib.metadata.version("torch")
     assert len(code["task"]["sources"]) == 64
     assert code["evaluator"]["distribution"] == code["optimizer"]["distribution"] == "novum"

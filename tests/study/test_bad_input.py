@@ -73,7 +73,7 @@ UNUSABLE = [
         (*PETS, "precision=tf32"),
         "'tf32' is not offered on this CPU: it is arithmetic of NVIDIA GPUs; allowed here: 'auto'",
     ),
-    ((*PETS, "precision=half"), "allowed: 'auto', 'fp32', 'tf32' or 'bf16'"),
+    ((*PETS, "precision=half"), "input should be 'auto', 'fp32', 'tf32' or 'bf16'"),
     ((*PETS, "compile=yes"), "'auto', 'off' or 'on'"),
 ]
 RECIPES = [

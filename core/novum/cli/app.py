@@ -68,8 +68,16 @@ EXITS = {"supported": 0, "refuted": 10, "equivalent": 11, "inconclusive": 12, "i
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere in a command.")] = False,
+    load: Annotated[
+        list[str] | None,
+        typer.Option("--load", help="A .py file of your own whose ideas this command may name; before the command."),
+    ] = None,
 ) -> None:
     """Did it really help?"""
+    from novum import plugins
+
+    for path in load or []:
+        plugins.read(path)
 
 
 def open_study(
@@ -236,7 +244,11 @@ def _run_claim(
 
 
 def _print_paused(claim: Path, overrides: list[str], study: Study, pairs: int) -> None:
-    words = " ".join(["novum run", str(claim), *overrides, f"--study {_short(study.folder)}"])
+    from novum import plugins
+
+    files = sorted({code.file for _, code in plugins.offered() if code.file is not None})
+    loads = [f"--load {_short(Path(file))}" for file in files]
+    words = " ".join(["novum", *loads, "run", str(claim), *overrides, f"--study {_short(study.folder)}"])
     console.print(
         f"\nUndecided so far: no verdict is recorded, and the trials are kept. Go on with\n  {escape(words)} --pairs "
         f"{2 * pairs}\nor without --pairs, until it is decided."
@@ -389,6 +401,8 @@ def parse_arm(words: list[str]) -> Arm:
             )
         if dot and kind in parts:
             put(parts, word)
+        elif dot and kind == "techniques":
+            put(parts["recipe"], word)
         elif kind in ("task", "model", "evaluator"):
             parts[kind]["plugin"] = value
         elif key in Recipe.model_fields:
@@ -396,7 +410,9 @@ def parse_arm(words: list[str]) -> Arm:
         else:
             allowed = ["task", "model", "evaluator", *Recipe.model_fields]
             near = closest(key[:LONGEST], allowed)
-            raise ConfigError(f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION).")
+            raise ConfigError(
+                f"{shown(word)}: unknown key {shown(key)}; {near} (or task.OPTION, model.OPTION, techniques.NAME)."
+            )
     sound(parts, "the words of the arm")
     for kind in ("task", "model", "evaluator"):
         named = parts[kind].get("plugin", "")

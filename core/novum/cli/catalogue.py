@@ -18,7 +18,7 @@ from novum.errors import PluginError
 
 console = make_console()
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
-DESCRIBED = ("task", "model", "evaluator", "proposer")
+DESCRIBED = ("task", "model", "evaluator", "technique", "proposer")
 
 plugins = typer.Typer(help="What is installed.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -32,10 +32,15 @@ def add(app: typer.Typer) -> None:
 def list_plugins(
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind.")] = None, as_json: Json = False
 ) -> None:
-    """Every installed plugin, without importing any."""
+    """Every installed plugin, without importing any; and what files given by --load offer."""
     if kind is not None:
         registry.names(kind)
     found = [asdict(one) for one in registry.listings(kind)]
+    for which, code in registry.offered():
+        if kind in (None, which):
+            made = registry.provenance(which, code.name)
+            where = {"distribution": made["distribution"], "version": made["version"], "value": code.qualname}
+            found.append({"kind": which, "name": code.name, **where})
     if as_json:
         typer.echo(json.dumps(found, indent=2))
     else:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from novum.arm import canonical
 from novum.errors import ConfigError
 from novum.experiment import once
+from novum.plugins import LOCAL, NOT_INSTALLED
 from novum.recipe import amount as budget_amount
 from novum.report import text
 from novum.report.markup import Content, Markup, element, joined
@@ -96,7 +98,7 @@ def options(plan: Mapping[str, Any]) -> dict[str, str]:
     """Everything that a plan says of an arm but its code, by dotted names, as text that loses nothing."""
     found: dict[str, str] = {}
     for part in ("task", "model", "evaluator", "recipe"):
-        named = plan["arm"][part]
+        named = {name: each for name, each in plan["arm"][part].items() if (name, each) != ("techniques", {})}
         first = {"plugin": named["plugin"]} if "plugin" in named else {}
         found |= _flat({part: first | named})
     found |= {name: _exact(plan[name]) for name in ("units", "device", "precision")}
@@ -106,6 +108,26 @@ def options(plan: Mapping[str, Any]) -> dict[str, str]:
         return found | {"start_from": FRESH}
     found |= {"start_once": "true"} if once(plan) else {}
     return found | {f"start_from.{name}": value for name, value in options(above).items()}
+
+
+def coded(plan: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """(part, code) of everything that a plan's numbers come from; of a plugin, the part is its kind and name.
+
+    Code of a person's own file has that file's name as its distribution, and is "not installed".
+    """
+    arm = plan["arm"]
+    found: list[tuple[str, Any]] = []
+    for part, code in plan["code"].items():
+        if part == "techniques":
+            found += [(f"technique {name}", each) for name, each in code.items()]
+        elif isinstance(code, Mapping):
+            name = arm.get(part, {}).get("plugin") or arm["recipe"].get(part, "")
+            if name.startswith(LOCAL):  # older plans hold the whole path, and no version
+                code = {**code, "distribution": PurePath(code["distribution"]).name, "version": NOT_INSTALLED}
+            found.append((f"{part} {name}".strip(), code))
+        else:
+            found.append((part, code))
+    return found
 
 
 def differences(control: Mapping[str, Any], treatment: Mapping[str, Any]) -> list[tuple[str, str, str]]:

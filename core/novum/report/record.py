@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 from novum.experiment import lineage
-from novum.plugins import LOCAL
 from novum.report import computed, text
-from novum.report.cells import amount, facts, folded, listed, short, table, when
+from novum.report.cells import amount, coded, facts, folded, listed, short, table, when
 from novum.report.markup import Content, Markup, element, joined
 
 SIDES = ("control", "treatment")
@@ -105,14 +103,10 @@ def _parts(plans: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Sequence[Cont
     """What the arms' code is made of, each distinct part once, with who uses it."""
     found: dict[tuple[str, ...], list[str]] = {}
     for who, plan in _with_parents(plans):
-        for part, code in plan["code"].items():
+        for part, code in coded(plan):
             if isinstance(code, Mapping):
-                name = plan["arm"].get(part, {}).get("plugin") or plan["arm"]["recipe"].get(part, "")
                 needs = ", ".join(f"{each} {code['requires'][each]}" for each in sorted(code["requires"]))
-                local = name.startswith(LOCAL)  # a class of a script: its file's name, and not whose folder it lies in
-                whose = PurePath(code["distribution"]).name if local else code["distribution"]
-                version = "not installed" if local else code["version"]
-                row = (f"{part} {name}".strip(), whose, version, code["sources"], needs)
+                row = (part, code["distribution"], code["version"], code["sources"], needs)
             elif part == "runner":
                 row = ("runner", "novum", "", str(code), "")
             else:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from novum import blocks
+from novum.experiment import chain
+from novum.plugins import NOT_INSTALLED
 from novum.report import computed, text, words
 from novum.report.answer import width
-from novum.report.cells import amount, badge, differences, facts, folded, options, table, when
+from novum.report.cells import amount, badge, coded, differences, facts, folded, options, table, when
 from novum.report.markup import Content, Markup, element, joined
 
 SIDES = ("control", "treatment")
@@ -60,6 +62,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
         ("To confirm", "there are no new data" if plan.get("reported") else words.CONFIRM[plan["confirm"]]),
         ("Power", _power(plan)),
         ("Weights kept", str(plan["keep"])),
+        ("Code that is not installed", _handed_in(plan)),
         ("Price of a device", "none was given" if price is None else f"{text.numbers(price)} per hour"),
         ("Rests on", ", ".join(hypothesis.get("rests_on") or []) or "no named observation"),
         ("Replaces", hypothesis.get("parent") or "no earlier hypothesis"),
@@ -72,6 +75,21 @@ def _computed(plan: Mapping[str, Any]) -> Content:
         return "by the caller's functions; how is not known here"
     told = [f"{whose}: {how}" for whose, how in computed.lines(plan)]
     return told[0] if len(told) == 1 else element("ul", *(element("li", each) for each in told), class_="plain")
+
+
+def _handed_in(plan: Mapping[str, Any]) -> str:
+    """The plugins of a person's own files, with the file and the beginning of its hash."""
+    if plan.get("reported"):
+        return "the functions that gave the scores"
+    arms = [task[side] for task in plan["tasks"].values() for side in SIDES if task[side] is not None]
+    found = {
+        f"{part} of {code['distribution']} (SHA-256 {code['sources'][:10]}): not installed"
+        for arm in arms
+        for each in chain(arm)
+        for part, code in coded(each)
+        if isinstance(code, Mapping) and code["version"] == NOT_INSTALLED
+    }
+    return "; ".join(sorted(found)) or "none"
 
 
 def _indices(indices: Sequence[int]) -> str:

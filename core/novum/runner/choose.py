@@ -11,7 +11,7 @@ from novum.runner import compiling, device, suits
 from novum.runner.probe import Stepper, clock, interleaved
 
 GAIN = 1.05
-"""Times faster that channels-last must be, to be chosen: less may be noise."""
+"""Times faster that a step must be for channels-last or compiling to be chosen: less may be noise."""
 REPAYS = 2.0
 """Times its own cost that compiling must save over a trial, to be chosen."""
 LONG: Mapping[str, float] = {"cpu": 600.0, "cuda": 60.0}
@@ -43,7 +43,9 @@ def choose(plan: Mapping[str, Any], speed: Mapping[str, Any], seeds: bool = True
     if recipe["layout"] == "auto" and speed["convolves"]:
         found, measured["layout"] = _layout(plan)
         answers |= found
-    if recipe["compile"] == "auto":
+    if recipe["techniques"]:
+        measured["compile"] = {"because": "techniques hook into its steps"}
+    elif recipe["compile"] == "auto":
         expected = speed["seconds_per_unit"] * plan["units"]
         found, measured["compile"] = _compile({**plan, "how": {**plan["how"], **answers}}, expected)
         answers |= found
@@ -109,7 +111,9 @@ def repaid(eager: float, timings: Sequence[Timing], steps: float) -> dict[str, s
     eager: seconds a step without compiling. steps: of a trial, with its whole budget.
     """
     gains = {each.way: (eager - each.step) * steps - each.cost for each in timings}
-    worth = [each.way for each in timings if (eager - each.step) * steps > REPAYS * each.cost]
+    worth = [
+        each.way for each in timings if eager >= GAIN * each.step and (eager - each.step) * steps > REPAYS * each.cost
+    ]
     return {"compile": max(worth, key=gains.__getitem__)} if worth else {}
 
 

@@ -13,6 +13,8 @@ from novum.runner.resume import tensors_in
 if TYPE_CHECKING:
     import torch
 
+    from novum.recipe import Recipe
+
     Function = Callable[..., torch.Tensor]
 
 WAYS = ("default", "reduce-overhead")
@@ -123,8 +125,13 @@ def missing(kind: str) -> str | None:
     return None
 
 
-def require(asked: str, kind: str) -> None:
-    """Raise ConfigError where a recipe's `compile` is "on" and this machine cannot compile for the device kind."""
-    why = missing(kind) if asked == "on" else None
+def require(recipe: Recipe, kind: str) -> None:
+    """Raise ConfigError where a recipe's `compile` is "on" and its losses cannot be compiled for the device kind."""
+    if recipe.compile == "on" and recipe.techniques:
+        raise ConfigError(
+            f"recipe.compile: 'on' was received together with techniques ({', '.join(sorted(recipe.techniques))}), "
+            "which hook into every step; say 'auto' or 'off', or leave the techniques out."
+        )
+    why = missing(kind) if recipe.compile == "on" else None
     if why is not None:
         raise ConfigError(f"recipe.compile: 'on' is not possible here: {why}.")

@@ -17,7 +17,7 @@ from novum.executors.base import cores
 
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "amx_tile", "amx_bf16", "neon", "sve")
 """Those of a CPU's instruction sets that decide how fast it multiplies matrices, as torch names them."""
-NVML = "nvidia-ml-py is not installed; `pip install nvidia-ml-py` tells it"
+NVML = "NVML's package nvidia-ml-py is not installed (`pip install 'novum[gpu]'`)"
 
 
 @dataclass(frozen=True)

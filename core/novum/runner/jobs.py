@@ -30,6 +30,7 @@ from novum.runner import artifacts, device, memory
 from novum.runner.checkpoint import EVERY, Shelf
 from novum.runner.choose import choose
 from novum.runner.crew import crew
+from novum.runner.hooks import Hooks
 from novum.runner.parts import Encoder, Parts
 from novum.runner.ranks import Together
 from novum.runner.resolve import changed, differs, resolve
@@ -128,7 +129,22 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
         dataclasses.asdict(choose(each, speed, seeds=not payload.get("apart"))) if asked else None
         for each, speed, asked in zip(line, told, payload["asked"], strict=True)
     ]
-    return told[0] | {"above": told[1:], "how": how, "seconds": time.perf_counter() - began}
+    return told[0] | {
+        "above": told[1:],
+        "how": how,
+        "foreseen": _foreseen(line),
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _foreseen(line: list[dict[str, Any]]) -> dict[str, int]:
+    """What of an arm's `dev` and `test` the arms that it starts from learn from, as numbers alone."""
+    if len(line) == 1:
+        return {}
+    from novum.observe import foreseen
+
+    child, *starts = [Parts.of(each["arm"]) for each in line]
+    return foreseen(child.task, child.recipe, [(each.task, each.recipe) for each in starts])
 
 
 def _rehearse(payload: dict[str, Any], folder: Path) -> tuple[dict[str, Any], str]:
@@ -325,6 +341,7 @@ def restore(parts: Parts, preparation: Preparation, weights: Weights) -> Any:
     """A network with exactly these weights. Raises StudyError when they do not fit the model's network."""
     with installed(Seed(0, ("restore",))):
         net = parts.model.build(parts.signature, preparation, Seed(0, ("restore",)), None)
+        Hooks(parts.recipe.techniques, Seed(0, ("restore",)), device.device("cpu")).on_build(net)
     try:
         net.load_state_dict(weights.tensors)
     except RuntimeError as error:

@@ -12,7 +12,7 @@ from novum.config import parse
 from novum.data import Batch, Prediction, Signature
 from novum.errors import MismatchError
 from novum.model import Preparation
-from novum.recipe import Recipe
+from novum.recipe import Recipe, merged
 from novum.task import Split, only
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Parts:
             signature = task.signature()
             _check_fit(arm, type(model), evaluator, signature)
             defaults = model.recipe(signature).model_dump()
-        recipe = parse(Recipe, defaults | dict(arm["recipe"]), "recipe")
+        recipe = parse(Recipe, merged(defaults, arm["recipe"]), "recipe")
         return cls(task, model, evaluator, recipe, signature)
 
 

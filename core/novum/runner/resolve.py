@@ -6,7 +6,8 @@ A plan is plain JSON::
     units        the budget in units of experience
     data         fingerprint of the data or environment
     checkpoint   fingerprint of what the model reads beside its options, or ""
-    code         of the runner and of each plugin: content hash of the sources, versions of what it requires
+    code         of the runner and of each plugin: content hash of the sources, versions of what it requires;
+                 "techniques" holds those of the techniques by name
     device, precision
     how          {"layout", "compile", "mode"}: how the arithmetic is done; a rehearsal may choose other values
     start_from   the plan of the parent arm, or null
@@ -21,7 +22,7 @@ from typing import Any
 
 from novum import plugins
 from novum.recipe import units
-from novum.runner import averaging, compiling, device, early, ranks
+from novum.runner import averaging, compiling, device, early, hooks, ranks
 from novum.runner.parts import Parts
 from novum.seeds import Seed
 from novum.task import Split, only
@@ -37,6 +38,7 @@ RUNNER_SOURCES = (
     "seeds.py",
     "sources.py",
     "task.py",
+    "technique.py",
 )
 """The files of this package that can change a trial's numbers."""
 PLAIN: Mapping[str, str] = {"layout": "contiguous", "compile": "none", "mode": "separate"}
@@ -55,7 +57,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
     plugins.complete("optimizer", parts.recipe.optimizer)
     kind = device.kind()
     precision = device.precision(parts.recipe.precision, kind)
-    compiling.require(parts.recipe.compile, kind)
+    compiling.require(parts.recipe, kind)
     with only(Split.TRAIN):
         source = parts.task.source(Split.TRAIN, Seed(0, ("resolve",)), parts.recipe)
         ranks.check(parts.recipe.devices, acts=source.acts, kind=kind)
@@ -70,7 +72,7 @@ def resolve(arm: Mapping[str, Any]) -> dict[str, Any]:
             "task": {"plugin": arm["task"]["plugin"], **parts.task.config.model_dump(mode="json")},
             "model": {"plugin": arm["model"]["plugin"], **parts.model.config.model_dump(mode="json")},
             "evaluator": {"plugin": evaluator, **parts.evaluator.config.model_dump(mode="json")},
-            "recipe": parts.recipe.model_dump(mode="json"),
+            "recipe": {**parts.recipe.model_dump(mode="json"), "techniques": hooks.full(parts.recipe.techniques)},
         },
         "units": count,
         "data": parts.task.fingerprint(),
@@ -101,6 +103,7 @@ def code(task: str, model: str, evaluator: str, recipe: Any) -> dict[str, Any]:
         "evaluator": plugins.provenance("evaluator", evaluator),
         "optimizer": plugins.provenance("optimizer", recipe.optimizer),
         "schedule": plugins.provenance("schedule", recipe.schedule),
+        "techniques": {name: plugins.provenance("technique", name) for name in sorted(recipe.techniques)},
     }
 
 
@@ -119,10 +122,12 @@ def changed(plan: Mapping[str, Any]) -> list[str]:
         for part in ("runner", "torch")
         if now[part] != then[part]
     ]
+    brought = {part: (then[part], now[part]) for part in PLUGINS}
+    brought |= {f"technique {name}": (then["techniques"][name], each) for name, each in now["techniques"].items()}
     found += [
-        f"the {part}'s sources ({_words(then[part])} → {_words(now[part])})"
-        for part in PLUGINS
-        if any(now[part][which] != then[part][which] for which in ("distribution", "sources"))
+        f"the {part}'s sources ({_words(before)} → {_words(after)})"
+        for part, (before, after) in brought.items()
+        if any(before[which] != after[which] for which in ("distribution", "sources"))
     ]
     if device.kind() != plan["device"]:
         found.append(f"the device ({plan['device']} → {device.kind()})")

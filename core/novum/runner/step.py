@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from novum.data import Batch, Loss
     from novum.runner.compiling import Compiler
+    from novum.runner.hooks import Hooks
     from novum.runner.parts import Parts
     from novum.runner.ranks import Ranks
 
@@ -46,6 +47,7 @@ class Steps:
         micro: int = 1,
         ranks: Ranks | None = None,
         compiler: Compiler | None = None,
+        hooks: Hooks | None = None,
     ) -> None:
         self._parts = parts
         self._net = net
@@ -53,6 +55,7 @@ class Steps:
         self._micro = micro
         self._ranks = ranks
         self._compiler = compiler
+        self._hooks = hooks
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[nn.Parameter]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._rate, self._clip = parts.recipe.learning_rate, parts.recipe.clip
@@ -64,16 +67,22 @@ class Steps:
         """The network that is scored and kept: the average where the recipe asks for one and it has begun."""
         return self._net if self.average is None else self.average.net
 
-    def take(self, loss: Loss, share: float, units: int) -> None:
+    def take(self, loss: Loss, share: float, units: int, batch: Batch | None = None) -> None:
         """Compute one loss, differentiate it for the parameters that it names, and step. Waits for no device.
 
         share: of the budget, at the middle of the batch that the loss is of. units: used once that batch is done.
+        batch: that batch, for techniques.
         """
         optimizer, params = self._optimizer(loss.prefix)
         rate = self._rate * self._schedule(share)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        if self._hooks is not None:
+            assert batch is not None
+            loss = self._hooks.on_loss(loss, batch)
         value = self._differentiate(loss, params) if self._ranks is None else self._divided(self._ranks, loss, params)
+        if self._hooks is not None:
+            self._hooks.before_step(params)
         if self._clip > 0:
             clip(params, self._clip)
         optimizer.step()

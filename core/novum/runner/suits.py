@@ -52,11 +52,12 @@ def refusal(recipe: Recipe) -> str | None:
     reasons = {
         "the recipe says so": recipe.replicates == "separate",
         f"the optimiser {recipe.optimizer!r} does not work element by element": not elementwise(recipe.optimizer),
+        "techniques hook into its steps": bool(recipe.techniques),
         "its weights are averaged": recipe.averaging != "none",
-        "its trials may stop early": recipe.early_stop is not None,
         "the recipe asks for a layout": recipe.layout == "channels-last",
         "the recipe asks for compiling": recipe.compile == "on",
         "each of its trials runs over several devices": recipe.devices > 1,
+        "its trials may stop early": recipe.early_stop is not None,
         "its trials have a time limit": recipe.time_limit is not None,
     }
     return next((why for why, holds in reasons.items() if holds), None)

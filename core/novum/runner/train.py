@@ -17,6 +17,7 @@ from novum.runner import strict
 from novum.runner.averaging import estimate
 from novum.runner.compiling import Compiler
 from novum.runner.early import EarlyStop, divide
+from novum.runner.hooks import Hooks
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.ranks import synchronised
 from novum.runner.resolve import PLAIN
@@ -130,7 +131,6 @@ class Trainer:
         self._build(start)
 
     def _build(self, start: tuple[Weights, Preparation] | None) -> None:
-
         parts, seed = self.parts, self.seed
         weights = start[0] if start else None
         with only(Split.TRAIN):
@@ -141,6 +141,8 @@ class Trainer:
                     self.preparation = parts.model.prepare(parts.signature, self._open(seed.child("data"))[0])
             with installed(seed.child("build")):
                 net = parts.model.build(parts.signature, self.preparation, seed.child("build"), weights)
+            self.hooks = Hooks(parts.recipe.techniques, seed, self.device)
+            self.hooks.on_build(net)
             self.source, self._held = self._open(seed.child("data"))
         self.early = None if parts.recipe.early_stop is None else EarlyStop(parts.recipe.early_stop)
         self.start = None
@@ -166,6 +168,7 @@ class Trainer:
             micro=self.micro,
             ranks=self.ranks,
             compiler=compiler,
+            hooks=self.hooks if parts.recipe.techniques else None,
         )
         average = self.steps.average
         if average is not None and average.estimates and (self.source.size is None or self.ranks is not None):
@@ -261,7 +264,7 @@ class Trainer:
                     if self.ranks is not None:
                         losses = self.ranks.single(losses, type(model).__name__)
                     for loss in losses:
-                        steps.take(loss, min(share, 1.0), used)
+                        steps.take(loss, min(share, 1.0), used, batch)
                     shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
                     # An environment waits for the network anyway.
                     if source.acts or shelf is not None or steps.tally.due(timed):
@@ -288,6 +291,7 @@ class Trainer:
         self.steps.restore(state)
         if self.early is not None:
             self.early.restore(state["early"], self.net)
+        self.hooks.restore(state["techniques"])
         self.source.load_state_dict(state["source"])
         self._states = of_machine(state["generators"])
         self.used, self._spent = state["used"], state["seconds"]
@@ -318,6 +322,7 @@ class Trainer:
             "net": tensors_of(self.net),
             **self.steps.state(),
             "early": None if self.early is None else self.early.state(),
+            "techniques": self.hooks.state(),
             "generators": of_device(generators, self.device),
             "source": source,
             "preparation": content(self.preparation),

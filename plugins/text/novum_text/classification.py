@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from novum import Classes, Examples, Signature, Split, Task, Text
+from novum import Classes, DataError, Examples, Signature, Split, Task, Text
 from pydantic import Field
 
 from novum_text.corpus import Corpus, CorpusConfig, Part, load
@@ -62,7 +62,14 @@ class TextClassification(Task):
         return self._corpus().fingerprint
 
     def _corpus(self) -> Corpus:
-        return load(self.config)
+        corpus, data = load(self.config), self.config.data
+        if len(corpus.names) < 2:
+            raise DataError(
+                f"data: train of {str(data if isinstance(data, str) else data.train)!r} has {len(corpus.names)} class "
+                f"({', '.join(corpus.names)}); a classification needs at least two: check the options `label` and "
+                "`classes`."
+            )
+        return corpus
 
 
 def _draw(part: Part, names: tuple[str, ...], count: int, seed: Seed) -> list[int]:

@@ -154,7 +154,7 @@ def _load(text: str, stamps: tuple[tuple[str, int, int], ...]) -> Corpus:
     tables = _divide(_chosen(_tables(config), config.classes), config.split)
     tables, dropped = _cleaned(tables, config.clean)
     names = tuple(sorted(set(tables["train"].labels)))
-    _check(tables, names, labelled=bool(config.label))
+    _check(tables, names)
     python = platform.python_version() if config.data == stdlib_docs.NAME else ""
     parts = {Split(split): _part(table, names) for split, table in tables.items()}
     return Corpus(names, parts, dropped, _fingerprint(tables, python), python)
@@ -232,15 +232,10 @@ def _first(texts: Sequence[str]) -> list[int]:
     return list(rows.values())
 
 
-def _check(tables: Mapping[str, Table], names: Sequence[str], *, labelled: bool) -> None:
+def _check(tables: Mapping[str, Table], names: Sequence[str]) -> None:
     for part, table in tables.items():
         if not table.texts:
             raise DataError(f"data: no text is left in {part!r} of {table.origin!r}; look at `clean` and `classes`.")
-    if labelled and len(names) < 2:
-        raise DataError(
-            f"data: train of {tables['train'].origin!r} has {len(names)} class ({', '.join(names)}); a classification "
-            "needs at least two: check the options `label` and `classes`."
-        )
     known = set(names)
     for part in ("dev", "test"):
         strangers = Counter(label for label in tables[part].labels if label not in known)
