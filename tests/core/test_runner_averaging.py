@@ -84,9 +84,9 @@ def test_the_statistics_of_batch_norms_are_those_of_one_pass_over_train(trainer:
     assert not torch.equal(kept[0].running_mean, trained.net[0].running_mean)  # type: ignore[index,union-attr]
 
 
-@pytest.mark.parametrize("budget", ["100 samples", "30 samples"])
+@pytest.mark.parametrize(("budget", "size"), [("100 samples", 10), ("36 samples", 2)])  # more than a pass, and less
 def test_swa_changes_nothing_of_the_training_even_where_encoding_and_layers_draw(
-    trainer: Make, toy: Any, normed: type, budget: str
+    trainer: Make, toy: Any, normed: type, budget: str, size: int
 ) -> None:
     class Noisy(toy.Centre):  # type: ignore[misc]
         def encode(self, inputs: Any) -> Any:
@@ -98,7 +98,8 @@ def test_swa_changes_nothing_of_the_training_even_where_encoding_and_layers_draw
         def prepare(self, signature: Any, train: Any) -> Any:
             return Noisy(super().prepare(signature, train).mean)
 
-    plain, averaged = (trainer(Drawing, averaging=how, points=10, budget=budget) for how in ("none", "swa"))
+    given = {"points": 10, "budget": budget, "batch_size": size}
+    plain, averaged = (trainer(Drawing, averaging=how, **given) for how in ("none", "swa"))
 
     ended = [each.run() for each in (plain, averaged)]
 
