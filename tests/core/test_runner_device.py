@@ -150,10 +150,11 @@ def test_a_device_that_the_environment_names_is_used(gpu: Any, monkeypatch: pyte
 def test_workers_are_counted_by_gpus_only_where_trials_use_them(
     named: str, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preloading, "throwaway", lambda function, leave: (4, ""))
+    found = [{"total": 24, "free": 20}] * 4
+    monkeypatch.setattr(preloading, "throwaway", lambda function, leave: (found, ""))
     monkeypatch.setenv("NOVUM_DEVICE", named)
 
-    assert preloading.gpus(lambda: None) == counted
+    assert len(preloading.gpus(lambda: None)) == counted
 
 
 def test_a_named_device_that_is_not_there_is_refused_with_those_that_are(

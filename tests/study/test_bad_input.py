@@ -17,7 +17,7 @@ CART = ("task=gym", "model=ppo")
 
 UNKNOWN = [
     (("task=text-clasification", "model=bag"), "'text-clasification'; did you mean 'text-classification'?"),
-    (("task=gym", "model=popo"), "'popo'; did you mean 'ppo'? allowed: bag, ppo, timm, transformer"),
+    (("task=gym", "model=popo"), "'popo'; did you mean 'ppo'? allowed: bag, linear, masked-transformer, mlp, ppo"),
     ((*PETS, "evaluator=clasification"), "'clasification'; did you mean 'classification'?"),
     ((*PETS, "model.bucket=9"), "model 'bag': unknown option 'bucket' (value 9); did you mean 'buckets'?"),
     ((*PETS, "task.split.devv=0.2"), "unknown option 'split.devv' (value 0.2); did you mean 'dev'?"),
