@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from novum import blocks
-from novum.arm import fingerprint
+from novum.arm import canonical, fingerprint
 from novum.blocks import apart
 from novum.errors import NovumError
 from novum.experiment import SIDES, Experiment, lineage, mode
@@ -64,15 +64,34 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
         }
         for plan, speed in zip(_line(plans[name]), [told, *above], strict=False):
             lab.ledger.record_observation(speed_key(plan), speed)
-    return replace(seen, resolved=_agreed(resolved))
+    sizes = {name: told["bytes"] for name, told in found.items()}
+    return replace(seen, resolved=_agreed(resolved, plans, sizes))
 
 
-def _agreed(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Both sides of a task are computed in the same mode: a pair whose sides differ in it would compare that, too."""
-    modes: dict[str, set[str]] = {}
-    for name, each in arms.items():
-        modes.setdefault(name.rpartition("/")[0], set()).add(mode(each["plan"]))
-    return {name: each if len(modes[name.rpartition("/")[0]]) == 1 else apart(each) for name, each in arms.items()}
+def _agreed(
+    arms: Mapping[str, Mapping[str, Any]], before: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
+) -> dict[str, Mapping[str, Any]]:
+    """Both sides of a task are computed in the same mode: a pair whose sides differ in it would compare that, too.
+
+    Sides with the same model of the same size (sizes: bytes of the weights) agree in everything: where only the noise
+    of their probes parts them, they are computed as asked for `before` any probe.
+    """
+    tasks: dict[str, list[str]] = {}
+    for name in arms:
+        tasks.setdefault(name.rpartition("/")[0], []).append(name)
+    found = dict(arms)
+    for sides in tasks.values():
+        models = {(before[name]["arm"]["model"]["plugin"], sizes[name]) for name in sides}
+        parted = len({_how(arms[name]["plan"]) for name in sides}) > 1
+        if parted and len(models) == 1 and len({_how(before[name]) for name in sides}) == 1:
+            found |= {name: {**arms[name], "plan": before[name]} for name in sides}
+        elif len({mode(arms[name]["plan"]) for name in sides}) > 1:
+            found |= {name: apart(arms[name]) for name in sides}
+    return found
+
+
+def _how(plan: Mapping[str, Any]) -> str:
+    return canonical(plan.get("how", {}))
 
 
 def _rehearsal(plan: Mapping[str, Any], asked: list[bool]) -> dict[str, Any]:
