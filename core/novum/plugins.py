@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import inspect
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import Any, NoReturn
 
 from novum import config
@@ -280,10 +281,17 @@ def _line_of(error: BaseException, file: str) -> str:
     return f" (line {lines[-1]})" if lines else ""
 
 
+class _Anew(importlib.machinery.SourceFileLoader):
+    """Reads the source itself: kept bytecode goes by size and whole seconds, and a file may be edited within one."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _run(file: str, sha256: str) -> None:
     """Run a person's file as a module of its own, anew. Raises what it raises; a study that it starts ends it."""
     module = _module(sha256)
-    spec = importlib.util.spec_from_file_location(module, file)
+    spec = importlib.util.spec_from_file_location(module, file, loader=_Anew(module, file))
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
     sys.modules[module] = loaded

@@ -77,13 +77,12 @@ def test_weights_inputs_and_the_optimisers_state_are_channels_last(
     seen: list[tuple[bool, ...]] = []
     take = Steps.take
 
-    def looking(self: Steps, loss: Any, share: float) -> Any:
-        told = take(self, loss, share)
+    def looking(self: Steps, loss: Any, *more: Any) -> None:
+        take(self, loss, *more)
         ((optimizer, params),) = self._optimizers.values()
         kernel = next(each for each in params if each.ndim == 4 and each.shape[1] > 1 and each.shape[2] > 1)
         of = (kernel, loss.arguments[0], optimizer.state[kernel]["exp_avg"])
         seen.append(tuple(each.is_contiguous(memory_format=torch.channels_last) for each in of))
-        return told
 
     monkeypatch.setattr(Steps, "take", looking)
 
@@ -223,7 +222,7 @@ def test_arms_that_no_probe_tells_apart_are_computed_alike_and_it_is_kept(
     arm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["channels-last", "contiguous"])
-    monkeypatch.setattr(jobs, "choose", lambda plan, speed: Choice({"layout": next(answers)}))
+    monkeypatch.setattr(jobs, "choose", lambda plan, speed, seeds: Choice({"layout": next(answers)}))
     base = arm(budget="16 samples")
 
     def claim(**changes: Any) -> novum.Hypothesis:
@@ -238,13 +237,12 @@ def test_arms_that_no_probe_tells_apart_are_computed_alike_and_it_is_kept(
         with study.reading() as ledger:
             plans = [row["plan"]["plan"] for row in ledger.trials() if row["kind"] == "train"]
 
-    layouts = {
-        (plan["arm"]["recipe"]["learning_rate"], plan["arm"]["recipe"]["clip"]): plan["how"]["layout"] for plan in plans
-    }
-    assert layouts == {
-        (0.001, 0.0): "channels-last",
-        (0.01, 0.0): "channels-last",
-        (0.001, 0.5): "contiguous",
+    told = [(plan["arm"]["recipe"], plan["how"]["layout"]) for plan in plans]
+    assert {(recipe["learning_rate"], recipe["clip"], layout) for recipe, layout in told} == {
+        (0.001, 0.0, "channels-last"),
+        (0.01, 0.0, "channels-last"),
+        (0.001, 0.0, "contiguous"),  # only the noise of their probes parted it from its treatment
+        (0.001, 0.5, "contiguous"),
     }
 
 
@@ -252,7 +250,7 @@ def test_an_exploratory_run_on_images_is_rehearsed_once_and_computed_as_the_prob
     arm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["channels-last"])
-    monkeypatch.setattr(jobs, "choose", lambda plan, speed: Choice({"layout": next(answers)}))
+    monkeypatch.setattr(jobs, "choose", lambda plan, speed, seeds: Choice({"layout": next(answers)}))
 
     with novum.Study(tmp_path / "study", executor="inline") as study:
         runs = [study.train(arm(budget="16 samples"), seed=seed) for seed in (0, 1)]
