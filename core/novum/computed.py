@@ -42,14 +42,15 @@ def line(plan: Mapping[str, Any]) -> str:
 
 
 def lines(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(whose, how) for all arms of a registered plan, arms that are computed alike together."""
+    """(whose, how) for all arms of a registered plan, arms that are computed alike together: "every arm", or tasks by
+    name, with a side where the task's sides differ.
+    """
     alike: dict[str, list[str]] = {}
-    total = 0
     for name in plan["order"]:
-        for side in ("control", "treatment"):
-            arm = plan["tasks"][name][side]
-            if arm is not None:
-                total += 1
-                alike.setdefault(line(arm), []).append(f"{name} {side}")
-    every = "every arm" if total > 1 else "the arm"
-    return [(every if len(whose) == total else listed(whose), how) for how, whose in alike.items()]
+        arms = {side: plan["tasks"][name][side] for side in ("control", "treatment")}
+        told = {side: line(arm) for side, arm in arms.items() if arm is not None}
+        if len(set(told.values())) == 1:
+            told = {"": next(iter(told.values()))}
+        for side, how in told.items():
+            alike.setdefault(how, []).append(f"{name} {side}".strip())
+    return [("every arm" if len(alike) == 1 else listed(whose), how) for how, whose in alike.items()]

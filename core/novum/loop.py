@@ -251,7 +251,7 @@ def announced(plan: Mapping[str, Any], hypothesis: Hypothesis) -> list[str]:
     """What a person should know before a claim starts: how it is computed, its level in a stream, a raised maximum, its
     power.
     """
-    said = [f"How {whose} is computed: {how}." for whose, how in computed.lines(plan)]
+    said = [f"Device of {whose}: {how}." for whose, how in computed.lines(plan)]
     stream = plan["stream"]
     if stream is not None:
         rule = {"lord++": "LORD++", "lond": "LOND", "none": "no correction"}[stream["rule"]]

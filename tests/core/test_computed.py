@@ -45,5 +45,5 @@ def test_arms_that_are_computed_alike_are_told_together_and_a_bar_is_none() -> N
     alike = computed.lines({"order": ["b"], "tasks": tasks})
     apart = computed.lines({"order": ["a", "b"], "tasks": tasks})
 
-    assert alike == [("the arm", computed.line(plan()))]
-    assert apart == [("a control and b treatment", computed.line(plan())), ("a treatment", computed.line(other))]
+    assert alike == [("every arm", computed.line(plan()))]
+    assert apart == [("a control and b", computed.line(plan())), ("a treatment", computed.line(other))]

@@ -200,8 +200,7 @@ def test_registering_tells_how_much_there_is_to_do_first(lab: Lab, claim: Any) -
 
     assert "At most 8 trials, about " in heard(lab).said[0]
     assert heard(lab).said[1] == (
-        "How every arm is computed: a CPU, float32, contiguous tensors, eager steps, each seed trained apart "
-        "(separate)."
+        "Device of every arm: a CPU, float32, contiguous tensors, eager steps, each seed trained apart (separate)."
     )
     assert "Power unknown on Blobs" in heard(lab).said[2]
     assert heard(lab).said[3] == f"Registered as {hypothesis.id}; the plan's fingerprint is {plan.id}."
