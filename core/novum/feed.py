@@ -176,7 +176,7 @@ class Feed:
         for key in left:
             attempt = self._write(functools.partial(ledger.claim, key, self._session))
             if attempt is None:
-                self._elsewhere.add(key)
+                self._elsewhere |= left.keys()
                 for claimed, at in attempts.items():
                     ledger.release(claimed, "another machine trains what is trained with it", at)
                 return None

@@ -168,3 +168,26 @@ def test_repair_rebuilds_a_study_of_blocks_from_what_is_kept(
     novum.Study(tmp_path).repair()
 
     assert [row[:3] for row in tools.rows(tmp_path)] == [row[:3] for row in before]
+
+
+def test_row_5_two_machines_take_blocks_as_a_whole_and_run_none_twice(
+    tmp_path: Path, start: Any, words: Any, tools: Any, undisturbed: Any, postgres: Any
+) -> None:
+    url = postgres.url()
+    folders = [tmp_path / machine for machine in "ab"]
+    slow = {**TOGETHER, "SOAK_SECONDS": "0.2", "NOVUM_BEAT": "0.3"}
+    loops = [start(each, *words, "--ledger", url, "--workers", "1", **slow) for each in folders]
+
+    ends = [loop.end() for loop in loops]
+
+    assert [code for code, _, _ in ends] == [0, 0], [err for _, _, err in ends]
+    assert len({out for _, out, _ in ends}) == 1
+    assert tools.measured(ends[0][1]) == undisturbed[0]
+    with Ledger.open(folders[0], url=url, create=False, read_only=True) as ledger:
+        rows = [row for row in ledger.trials() if row["kind"] == "train" and row["state"] == "done"]
+    sessions: dict[tuple[Any, ...], set[Any]] = {}
+    for row in rows:
+        sessions.setdefault((row["plan"]["side"], *row["plan"]["seed"]["indices"]), set()).add(row["session"])
+    assert all(len(each) == 1 for each in sessions.values()), "a block was divided between machines"
+    assert {row["attempts"] for row in rows} == {1}
+    assert len(set.union(*sessions.values())) == 2, "one machine did everything"
