@@ -26,6 +26,7 @@ from novum.runner.resume import content, numbers, of_device, of_machine, pieces,
 from novum.runner.schedules import with_warmup
 from novum.runner.step import make_optimizer
 from novum.runner.table import Table
+from novum.runner.tally import LOOK_EVERY
 from novum.runner.train import Point, Trained, Trainer
 from novum.seeds import Seed, installed, read, write
 from novum.task import Split, only
@@ -86,7 +87,7 @@ class Joint:
         )
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[str]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
-        self._finite = torch.ones(len(seeds), dtype=torch.bool, device=self.device)
+        self._fresh: list[tuple[torch.Tensor, int]] = []  # which losses were finite (S,), and units: not looked at yet
         self._sums: dict[str, tuple[torch.Tensor | float, int]] = {}
 
     def _share_encoders(self) -> None:
@@ -159,15 +160,17 @@ class Joint:
                         for each, act in zip(self.replicates, acts, strict=True)
                     ]
                 share = min((self.used + batches[0].units / 2) / self.units, 1.0)
-                self.step(batches, share)
+                values = self.step(batches, share)
                 self.used += batches[0].units
-                if not self._finite.all():
-                    self._note_ends()
-                if self.shelf is not None and self.shelf.due():
-                    self._save(self.shelf)
-        for params in self.parameters.values():
-            self._finite &= params.detach().isfinite().flatten(1).all(1)
-        self._note_ends()
+                self._fresh.append((values.isfinite(), self.used))
+                shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
+                if len(self._fresh) >= LOOK_EVERY or shelf is not None:
+                    self._look()
+                if shelf is not None:
+                    self._save(shelf)
+            whole = [own.isfinite().flatten(1).all(1) for own in self.parameters.values()]
+            self._fresh.append((torch.stack(whole).all(0), self.used))
+            self._look()
 
     def _looked_up(self) -> Table | None:
         """The data as one table, made once; None where they are no such thing."""
@@ -179,13 +182,16 @@ class Joint:
             self._table = (made,)
         return self._table[0]
 
-    def _note_ends(self) -> None:
-        for at, finite in enumerate(self._finite.tolist()):
-            if not finite and self.ends[at] is None:
-                self.ends[at] = self.used
+    def _look(self) -> None:
+        """Note who has diverged, and where, however late it is looked at. Waits for the device."""
+        finite = torch.stack([each for each, _ in self._fresh]).cpu()
+        for at, column in enumerate(finite.unbind(1)):
+            if self.ends[at] is None and not column.all():
+                self.ends[at] = self._fresh[column.tolist().index(False)][1]
+        self._fresh.clear()
 
-    def step(self, batches: Sequence[Batch], share: float) -> None:
-        """One step of every replicate, each on its own batch."""
+    def step(self, batches: Sequence[Batch], share: float) -> torch.Tensor:
+        """One step of every replicate, each on its own batch; returns their losses (S,)."""
         model = self.parts.model
         generators = [model.losses(each.net, batch) for each, batch in zip(self.replicates, batches, strict=True)]
         losses = [next(each) for each in generators]
@@ -201,13 +207,13 @@ class Joint:
             self.parameters[name].grad = None
         total, times = self._sums.get(losses[0].name, (0.0, 0))
         self._sums[losses[0].name] = (total + values, times + 1)
-        self._finite &= values.isfinite()
         for each in generators:
             if next(each, None) is not None:
                 raise MismatchError(
                     f"{type(model).__name__}.losses yields more than once for a batch, so that its seeds cannot be "
                     "trained together; set recipe.replicates = 'separate'."
                 )
+        return values
 
     def _differentiate(self, losses: Sequence[Loss]) -> torch.Tensor:
         """The losses (S,), with their gradients put to the stacked parameters."""
@@ -282,7 +288,6 @@ class Joint:
             each.source.load_state_dict(source)
         self._sums = state["sums"]
         self._states = of_machine(state["generators"])
-        self._finite = state["finite"]
         self.ends = list(state["ends"])
         self.used, self._spent = state["used"], state["seconds"]
         self.curves = [
@@ -305,7 +310,6 @@ class Joint:
             "used": self.used,
             "seconds": spent,
             "ends": list(self.ends),
-            "finite": self._finite,
             "curves": [
                 [(each.units, each.share, each.seconds, dict(each.losses), plain(each.metrics)) for each in curve]
                 for curve in self.curves
