@@ -123,7 +123,7 @@ def test_a_maximum_that_could_support_nothing_is_raised_in_a_goal_and_refused_al
 def test_the_level_is_said_before_it_starts(study: Any, claim: Any) -> None:
     said = study.plan(claim(goal="better", max_seeds=8)).said
 
-    assert said[0] == "Tested at 0.0109, the 1st of goal better (LORD++ at 0.05)."
+    assert said[1] == "Tested at 0.0109, the 1st of goal better (LORD++ at 0.05)."
 
 
 def test_the_account_stands_in_the_hypothesis_and_in_its_plan(study: Any, claim: Any) -> None:
