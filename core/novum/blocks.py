@@ -20,16 +20,18 @@ def apart(arm: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cost(arms: Mapping[str, Mapping[str, Any]], task: str) -> tuple[float, float] | None:
-    """What a unit of experience costs a block of a task's pairs, in seconds: a share for the block and one for each of
-    its seeds, both sides together. None where the sides are not both trained in joint mode.
+    """What a unit of experience costs a block of a task's seeds, in seconds: a share for the block and one for each of
+    its seeds. None where the sides are not both trained in joint mode.
 
-    arms: "TASK/SIDE" → {"plan", "together"}; the latter as `novum.runner.choose` measured it.
+    It is the control's, where there is one: treatments of one claim then get the same blocks, and share its trials.
+
+    arms: "TASK/SIDE" → {"plan", "together"}; the latter as `novum.runner.suits` measured it.
     """
-    sides = [each for name, each in arms.items() if name.rpartition("/")[0] == task]
-    if any(mode(each["plan"]) != "joint" for each in sides):
+    sides = {name.rpartition("/")[2]: each for name, each in arms.items() if name.rpartition("/")[0] == task}
+    if any(mode(each["plan"]) != "joint" for each in sides.values()):
         return None
-    measured = [each["together"] for each in sides]
-    return tuple(math.fsum(each[part] for each in measured) for part in ("block", "seed"))  # type: ignore[return-value]
+    measured = sides.get("control", next(iter(sides.values())))["together"]
+    return float(measured["block"]), float(measured["seed"])
 
 
 def told(task: Mapping[str, Any]) -> str:

@@ -217,7 +217,8 @@ class Feed:
             ended = self._settle_value(work, result)
         del self._running[result.job.id]
         self._busy -= work.pieces.keys()
-        checkpoint.discard(self._lab.folder, result.job.id)
+        if all(state in ENDED for state, _ in ended.values()):
+            checkpoint.discard(self._lab.folder, result.job.id)
         for sentence in self._lab.executor.remarks():
             self._lab.listener.say(sentence)
         if fault == "disk":

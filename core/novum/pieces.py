@@ -188,7 +188,6 @@ def weights(lab: Lab, trial: Trial) -> str:
     digest = str(row["result"]["weights"])
     if not artifacts.present(lab.folder, digest) and not _fetched(lab, digest):
         lab.ledger.drop_weights(digest)  # they are gone: only so does the record tell that they came back
-        checkpoint.discard(lab.folder, trial.key)
         again = _trained_again(lab, trial)
         lab.ledger.keep_weights(again["weights"], again["bytes"], trial.key)
         if again["weights"] != digest:
@@ -203,7 +202,9 @@ def _trained_again(lab: Lab, trial: Trial) -> Mapping[str, Any]:
     """What training a trial once more gives, as it was trained before: alone, or together with others."""
     from novum import together
 
-    if trial.seed["indices"] is None:
+    alone = trial.seed["indices"] is None
+    checkpoint.discard(lab.folder, trial.key if alone else together.identity(trial))
+    if alone:
         return lab.one("train", Piece(trial).job(lab, points=1).payload, Piece(trial).title)
     block = [each for each in trial.together() if each.parent is None or _has_weights(lab, each.parent)]
     payload = together.job(lab, block, {}, points=1).payload

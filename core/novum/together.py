@@ -20,6 +20,7 @@ from novum.pieces import POINTS, Piece, resources, time_limit, weights
 if TYPE_CHECKING:
     from novum.experiment import Trial
     from novum.lab import Lab
+    from novum.ledger import Ledger
 
 KIND = "together"
 
@@ -27,6 +28,17 @@ KIND = "together"
 def identity(trial: Trial) -> str:
     """Of the job that trains a trial with others: the same whichever of them is asked."""
     return f"{fingerprint([each.key for each in trial.together()])}-{KIND}"
+
+
+def unfinished(ledger: Ledger) -> set[str]:
+    """Identities of the jobs of which some trial has not ended."""
+    from novum.experiment import Trial
+
+    rows = [row["plan"] for row in ledger.trials() if row["state"] in ("planned", "running") and row["kind"] == "train"]
+    together = [row for row in rows if row["seed"].get("indices") is not None]
+    return {
+        identity(Trial.of(row["task"], row["side"], row["seed"]["index"], row["plan"], row["seed"])) for row in together
+    }
 
 
 def job(

@@ -86,10 +86,11 @@ def recover(lab: Lab) -> None:
         lab.session.take_over()
     else:
         lab.ledger.release_running("the process that ran it ended")
-    ended = lab.ledger.finished()
-    for path in (lab.folder / "checkpoints").glob("*"):
-        if path.name in ended:  # a late worker may have written one after its trial had ended
-            checkpoint.discard(lab.folder, path.name)
+    ended, named = lab.ledger.finished(), {path.name for path in (lab.folder / "checkpoints").glob("*")}
+    blocks = {name for name in named if name.endswith(f"-{together.KIND}")}
+    stale = (named & ended) | (blocks - together.unfinished(lab.ledger) if blocks else set())
+    for name in stale:  # a late worker may have written one after its trials had ended
+        checkpoint.discard(lab.folder, name)
 
 
 def forget(lab: Lab, trials: Sequence[Trial], keep: str, deciding: str | None = None) -> None:

@@ -12,14 +12,15 @@ def arm(mode: str, block: float = 1.0, seed: float = 0.1) -> dict[str, Any]:
     return {"plan": {"units": 5, "how": {"mode": mode}}, "together": {"block": block, "seed": seed, "apart": 1.0}}
 
 
-def test_a_blocks_cost_is_that_of_both_sides() -> None:
+def test_a_blocks_cost_is_that_of_the_control_which_treatments_share() -> None:
     arms = {
         "digits/control": arm("joint", 1.0, 0.1),
         "digits/treatment": arm("joint", 2.0, 0.3),
         "docs/control": arm("separate"),
     }
 
-    assert cost(arms, "digits") == pytest.approx((3.0, 0.4))
+    assert cost(arms, "digits") == (1.0, 0.1)
+    assert cost({"digits/treatment": arm("joint", 2.0, 0.3)}, "digits") == (2.0, 0.3), "its control is a bar"
 
 
 def test_sides_of_which_one_is_trained_apart_have_no_cost_of_a_block() -> None:

@@ -453,3 +453,185 @@ def test_models_whose_losses_are_not_one_function_are_told_apart(model: Any, why
         told = suits.probe({"units": 4096, "device": "cpu", "precision": "fp32"}, other)
 
     assert told == {"undefined": why}
+
+
+# ---------------------------------------------------------------------------------------- what is no plain network
+
+
+class Sum(nn.Module):
+    """Two embeddings of a position that are only ever added: one gradient for both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Parameter(0.1 * torch.ones(SIDE * SIDE)) for _ in range(2))
+        self.out = nn.Linear(SIDE * SIDE, CLASSES)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.tanh(images.flatten(1) + (self.a + self.b)))  # type: ignore[no-any-return]
+
+
+class Replaced(Sum):
+    """Puts another tensor in the place of its buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("m", torch.zeros(SIDE * SIDE))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.m = 0.9 * self.m + 0.1 * images.flatten(1).mean(0).detach()
+        return super().forward(images - self.m.view(1, SIDE, SIDE))
+
+
+class Counting(Sum):
+    """Its output follows a number of Python's."""
+
+    count = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.count += 1
+        return super().forward(images) * min(1.0, 0.1 + self.count / 10)
+
+
+class Halving(Sum):
+    """Changes a parameter each time it is asked."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            self.out.bias.mul_(0.5).add_(0.01)
+        return super().forward(images)
+
+
+class Decaying(Sum):
+    """Reads a buffer in a product, then changes it in place, then adds a bias to the product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("c", torch.eye(SIDE * SIDE))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        product = images.flatten(1) @ self.c
+        self.c.mul_(0.9)
+        return self.out(torch.tanh(product + self.a))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("make", [Sum, Decaying])
+def test_gradients_in_one_place_and_buffers_that_change_beside_products_come_out_as_apart(make: Any) -> None:
+    made = parts(make, clip=0.05)
+
+    ours = [each.net for each in joint(made, 160).run()]
+    theirs = [alone(made, 160, seed).run().net for seed in SEEDS]
+
+    for mine, other in zip(ours, theirs, strict=True):
+        for name, tensor in other.state_dict().items():
+            torch.testing.assert_close(mine.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+PROBED = {"units": 4096, "device": "cpu", "precision": "fp32"}
+
+
+@pytest.mark.parametrize("make", [Replaced, Counting])
+def test_networks_that_keep_what_a_trace_would_freeze_are_told_apart(make: Any) -> None:
+    told = suits.probe(PROBED, parts(make))
+
+    assert "its loss" in told["undefined"]
+
+
+def test_a_parameter_that_changes_in_the_pass_changes_as_often_together_as_apart() -> None:
+    made = parts(Halving, learning_rate=1e-9)
+
+    ours = [each.net for each in joint(made, 64).run()]
+    theirs = [alone(made, 64, seed).run().net for seed in SEEDS]
+
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine.state_dict()["out.bias"], other.state_dict()["out.bias"])
+
+
+class Choosing(Net):
+    """Asks for one of two losses, by the batch."""
+
+    def losses(self, net: nn.Module, batch: novum.Batch) -> Iterator[novum.Loss]:
+        chosen = self.loss if int(batch.ids[0].split("-")[1]) % 2 else self.other
+        yield novum.Loss(chosen, (batch.inputs.float() / 255, batch.targets))
+
+    def other(self, net: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return 2 * self.loss(net, images, targets)
+
+
+class Silent(Net):
+    """Asks for no loss at some batches."""
+
+    def losses(self, net: nn.Module, batch: novum.Batch) -> Iterator[novum.Loss]:
+        if int(batch.ids[0].split("-")[1]) % 2:
+            yield from super().losses(net, batch)
+
+
+@pytest.mark.parametrize("model", [Choosing, Silent])
+def test_other_losses_at_other_seeds_are_refused_while_training(model: Any) -> None:
+    made = parts(mlp)
+    other = Parts(
+        made.task,
+        type("Made", (model,), {"make": staticmethod(mlp)})(novum.Config()),
+        *(made.evaluator, made.recipe, made.signature),
+    )
+
+    with pytest.raises(novum.MismatchError, match=r"other losses at different seeds.*replicates = 'separate'"):
+        joint(other, 640).run()
+
+
+class Multinomial(Net):
+    """Its loss refuses probabilities that are no numbers."""
+
+    def loss(self, net: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = net(images)
+        torch.multinomial(logits.softmax(-1), 1)
+        return nn.functional.cross_entropy(logits, targets)
+
+
+def test_a_seed_that_diverged_breaks_no_other_where_the_loss_refuses_its_numbers() -> None:
+    made = parts(mlp)
+    other = Parts(
+        made.task,
+        type("Made", (Multinomial,), {"make": staticmethod(mlp)})(novum.Config()),
+        *(made.evaluator, made.recipe, made.signature),
+    )
+    block = joint(other, 320)
+    step, steps = block.step, iter(range(100))
+
+    def stepping(*arguments: Any) -> torch.Tensor:
+        values = step(*arguments)
+        if next(steps) == 2:  # one seed's loss runs away
+            with torch.no_grad():
+                next(iter(block.parameters.values()))[1].fill_(torch.nan)
+            values = values.clone()
+            values[1] = torch.inf
+        return values
+
+    block.step = stepping  # type: ignore[method-assign]
+
+    found = block.run()
+
+    assert [each.diverged is None for each in found] == [True, False, True, True]
+    assert found[1].units == 48
+    assert found[0].units == 320
+
+
+class Drawn(novum.Preparation):
+    """Encodes each unit at random."""
+
+    def encode(self, inputs: Any) -> Any:
+        return [np.asarray(each, dtype=np.float32) + float(torch.rand(())) for each in inputs]
+
+
+class Encoding(Net):
+    preparation = Drawn
+
+
+def test_units_that_are_encoded_at_random_are_trained_apart() -> None:
+    made = parts(mlp)
+    other = Parts(
+        made.task,
+        type("Made", (Encoding,), {"make": staticmethod(mlp)})(novum.Config()),
+        *(made.evaluator, made.recipe, made.signature),
+    )
+
+    assert suits.probe(PROBED, other) == {"undefined": "its units are drawn or encoded at random"}

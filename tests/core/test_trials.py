@@ -556,3 +556,21 @@ def test_a_trial_that_another_session_ends_is_waited_for_and_not_run_here(lab: L
 
     assert started(lab)["train"] == 0
     assert row(lab, trial)["result"]["seconds"] == 1.0
+
+
+def test_a_trial_whose_process_was_lost_finds_its_checkpoints_when_it_is_tried_again(
+    lab: Lab, arm: Any, lost: Any, tmp_path: Path
+) -> None:
+    (trial,) = planned(arm())
+    place = tmp_path / "checkpoints" / trial.key / "1"
+    place.mkdir(parents=True)
+    seen: list[bool] = []
+
+    def turn(result: Any) -> Any:
+        seen.append(place.exists())
+        return lost(result) if len(seen) == 1 else result
+
+    meddle(lab, turn)
+
+    assert train(lab, [trial])
+    assert seen == [True, True]

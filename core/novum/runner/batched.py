@@ -7,7 +7,6 @@ traced runs by vmap itself.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +15,15 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from novum.runner import device as devices
+from novum.runner.resume import position
+from novum.seeds import read, write
 
 Gradients = tuple[torch.Tensor, list[torch.Tensor | None]]
 """Losses (S,), and the gradient of each stacked parameter (S, …); None for one that the loss does not reach."""
+
+
+MOST = 64
+"""Traces that are kept; what comes in still more shapes or values is computed by vmap alone."""
 
 
 class UnsuitedError(Exception):
@@ -46,6 +51,7 @@ class Batched:
         self._kind = device_kind
         self._precision = precision
         self._traced: dict[Any, Callable[..., Any] | None] = {}
+        self._refused: dict[Any, str] = {}
 
     def gradients(self, function: Callable[..., Any], arguments: Sequence[Any], trained: Sequence[str]) -> Gradients:
         """Losses and gradients for the parameters that are `trained`, in that order.
@@ -57,9 +63,15 @@ class Batched:
         key = (function, structure, tuple(trained), tuple((leaf.shape, leaf.dtype) for leaf in leaves))
         inputs = ([self._parameters[name] for name in trained], list(self._buffers.values()), leaves)
         compute = self._function(function, structure, trained)
-        if key not in self._traced:
-            self._traced[key] = self._trace(compute, inputs)
-        traced = self._traced[key]
+        if key in self._refused:
+            raise UnsuitedError(self._refused[key])
+        if key not in self._traced and len(self._traced) < MOST:
+            try:
+                self._traced[key] = self._trace(compute, inputs)
+            except UnsuitedError as error:
+                self._refused[key] = str(error)
+                raise
+        traced = self._traced.get(key)
         if traced is None:
             return compute(*inputs)
         with torch.no_grad():
@@ -72,12 +84,13 @@ class Batched:
         fixed = {name: each for name, each in self._parameters.items() if name not in trained}
 
         def one(own: Mapping[str, torch.Tensor], leaves: Sequence[torch.Tensor]) -> torch.Tensor:
+            given = {f"net.{name}": each for name, each in own.items()}
+            after = dict(given)
             with devices.autocast(self._precision, self._kind):
-                value: torch.Tensor = functional_call(
-                    self._whole,
-                    {f"net.{name}": each for name, each in own.items()},
-                    (function, *rebuilt(structure, leaves)),
-                )
+                value: torch.Tensor = functional_call(self._whole, after, (function, *rebuilt(structure, leaves)))
+            for name, each in given.items():
+                if after[name] is not each:
+                    raise UnsuitedError(f"its loss puts another tensor in the place of {name[4:]!r}")
             return value
 
         every = vmap(one, randomness="different")
@@ -90,8 +103,7 @@ class Batched:
                 named = dict(zip(trained, own, strict=True)) | fixed | dict(zip(self._buffers, buffers, strict=True))
                 values = every(named, list(leaves))
                 found = torch.autograd.grad(values.sum(), own, allow_unused=True)
-            # Fused optimisers take a gradient's memory in the order of its parameter's, as autograd itself leaves it.
-            return values.detach(), [each if each is None else each.contiguous() for each in found]
+            return values.detach(), _own(found)
 
         return compute
 
@@ -101,19 +113,20 @@ class Batched:
         Raises UnsuitedError where the loss draws from a generator whose numbers would be frozen into it, and where it
         cannot be computed for many replicates at all.
         """
-        import numpy as np
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        before = [each.clone() for each in self._buffers.values()]
-        drawn = torch.get_rng_state()
-        plain = random.getstate(), np.random.get_state()
+        kept = [*inputs[0], *inputs[1]]
+        before, generators, own = [each.detach().clone() for each in kept], read(), self._attributes()
         try:
             try:
                 compute(*inputs)
             except Exception as error:  # of vmap, of the model: whatever it is, it is not for many at once
                 raise UnsuitedError(f"its loss cannot be computed for many seeds at once ({_first(error)})") from error
-            if random.getstate() != plain[0] or str(np.random.get_state()) != str(plain[1]):
+            drawn, given = read(), position(generators)
+            if position({**drawn, "torch": generators["torch"], "cuda": generators.get("cuda", ())}) != given:
                 raise UnsuitedError("its loss draws from Python's or numpy's generator")
+            if self._attributes() != own:
+                raise UnsuitedError("its loss changes an attribute of its network that is no tensor")
             try:
                 graph: Any = make_fx(_flat_form(compute, inputs))(*inputs[0], *inputs[1], *inputs[2])
                 simplify(graph)
@@ -121,9 +134,35 @@ class Batched:
                 return None
             return graph  # type: ignore[no-any-return]
         finally:
-            torch.set_rng_state(drawn)
-            for buffer, value in zip(self._buffers.values(), before, strict=True):
-                buffer.copy_(value)
+            write(generators)
+            with torch.no_grad():
+                for tensor, value in zip(kept, before, strict=True):
+                    tensor.copy_(value)
+
+    def _attributes(self) -> list[str]:
+        """What the network keeps beside tensors and modules, which a trace would freeze."""
+        hidden = ("_parameters", "_buffers", "_modules")
+        return [
+            f"{name}.{key}={value!r}"
+            for name, module in self._whole.net.named_modules()
+            for key, value in vars(module).items()
+            if key not in hidden and not key.endswith("_hooks") and isinstance(value, int | float | str | bool | None)
+        ]
+
+
+def _own(gradients: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+    """Gradients that lie in memory as autograd leaves them: in the order of their parameters, for fused optimisers take
+    that for granted, and each in a place of its own, for clipping works in place.
+    """
+    places: set[int] = set()
+    own: list[torch.Tensor | None] = []
+    for each in gradients:
+        if each is not None:
+            each = each.contiguous()
+            each = each.clone() if each.untyped_storage()._cdata in places else each
+            places.add(each.untyped_storage()._cdata)
+        own.append(each)
+    return own
 
 
 def _flat_form(compute: Callable[..., Gradients], inputs: Any) -> Callable[..., tuple[torch.Tensor | None, ...]]:
@@ -174,6 +213,10 @@ def _flat(value: Any, leaves: list[torch.Tensor]) -> Any:
         return ("sequence", tuple(_flat(each, leaves) for each in value))
     if isinstance(value, Mapping):
         return ("mapping", tuple((name, _flat(each, leaves)) for name, each in value.items()))
+    try:
+        hash(value)
+    except TypeError:
+        raise UnsuitedError(f"its loss is given a {type(value).__name__}") from None
     return ("value", value)
 
 
@@ -204,6 +247,9 @@ def _first(error: Exception) -> str:
 def simplify(graph: Any) -> None:
     """Leave out what vmap's rules do in vain, and make a product with its bias one operation: the same numbers."""
     aten = torch.ops.aten
+    schemas = (getattr(node.target, "_schema", None) for node in graph.graph.nodes if node.op == "call_function")
+    if any(schema is not None and schema.is_mutable for schema in schemas):
+        return  # what is changed in place may be read by a product that would move past the change
     for node in list(graph.graph.nodes):
         if node.op == "call_function" and _vain(node, aten):
             node.replace_all_uses_with(node.args[0])
@@ -246,7 +292,8 @@ def _fuse(graph: Any, node: Any, aten: Any) -> None:
     """X + bmm(a, b) → baddbmm(x, a, b), where nothing else uses the product."""
     for product, other in (node.args, node.args[::-1]):
         if getattr(product, "target", None) is aten.bmm.default and len(product.users) == 1 and hasattr(other, "meta"):
-            if other.meta["val"].dtype != product.meta["val"].dtype:
+            sum_, part = node.meta["val"], product.meta["val"]
+            if other.meta["val"].dtype != part.dtype or sum_.shape != part.shape:
                 continue
             with graph.inserting_before(node):
                 fused = graph.call_function(aten.baddbmm.default, (other, *product.args))

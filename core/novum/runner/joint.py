@@ -87,6 +87,7 @@ class Joint:
         )
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[str]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
+        self._stilled: set[int] = set()
         self._fresh: list[tuple[torch.Tensor, int]] = []  # which losses were finite (S,), and units: not looked at yet
         self._sums: dict[str, tuple[torch.Tensor | float, int]] = {}
 
@@ -105,6 +106,8 @@ class Joint:
             columns = [dict(named(net)) for net in nets]
             for name in columns[0]:
                 own = [column[name] for column in columns]
+                if len({each.shape for each in own}) > 1:
+                    raise self._unlike(f"networks of unlike sizes are built at different seeds ({name})")
                 whole = torch.stack([each.detach() for each in own])
                 for each, view in zip(own, whole.unbind(), strict=True):
                     each.data = view
@@ -149,7 +152,12 @@ class Joint:
         acts = [Actor(model, each.net, each._encoders[Split.TRAIN]) for each in self.replicates]
         for each in self.replicates:
             each.net.train()
-        with only(Split.TRAIN), installed(self._stream, self._states), torch.no_grad():
+        with (
+            only(Split.TRAIN),
+            installed(self._stream, self._states),
+            devices.products(self.replicates[0].precision, self.device.type),
+            torch.no_grad(),
+        ):
             table = self._looked_up()
             while self.used < until and None in self.ends:
                 if table is not None:
@@ -159,8 +167,15 @@ class Joint:
                         each._encoders[Split.TRAIN].batch(each.source.next(act))
                         for each, act in zip(self.replicates, acts, strict=True)
                     ]
+                if len({each.units for each in batches}) > 1:
+                    raise self._unlike("batches of unlike sizes come at different seeds")
                 share = min((self.used + batches[0].units / 2) / self.units, 1.0)
-                values = self.step(batches, share)
+                try:
+                    values = self.step(batches, share)
+                except Exception:  # weights that are not finite break much, and must break nobody else
+                    if not self._still():
+                        raise
+                    values = self.step(batches, share)
                 self.used += batches[0].units
                 self._fresh.append((values.isfinite(), self.used))
                 shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
@@ -190,11 +205,31 @@ class Joint:
                 self.ends[at] = self._fresh[column.tolist().index(False)][1]
         self._fresh.clear()
 
+    def _still(self) -> bool:
+        """Give those that have diverged weights that break nothing; whether any was found that had others."""
+        if self._fresh:
+            self._look()
+        found = [at for at, end in enumerate(self.ends) if end is not None and at not in self._stilled]
+        for own in (*self.parameters.values(), *self.buffers.values()):
+            for at in found:
+                own.data[at].zero_()
+        self._stilled |= set(found)
+        return bool(found)
+
+    def _unlike(self, why: str) -> MismatchError:
+        return MismatchError(
+            f"{type(self.parts.model).__name__}: {why}, which cannot be trained together; set recipe.replicates = "
+            "'separate'."
+        )
+
     def step(self, batches: Sequence[Batch], share: float) -> torch.Tensor:
         """One step of every replicate, each on its own batch; returns their losses (S,)."""
         model = self.parts.model
         generators = [model.losses(each.net, batch) for each, batch in zip(self.replicates, batches, strict=True)]
-        losses = [next(each) for each in generators]
+        found = [next(each, None) for each in generators]
+        losses = [each for each in found if each is not None]
+        if len({(each.function, each.prefix, each.name) for each in losses}) != 1 or len(losses) < len(found):
+            raise self._unlike("it asks for other losses at different seeds")
         values = self._differentiate(losses)
         optimizer, names = self._optimizer(losses[0].prefix)
         rate = self.parts.recipe.learning_rate * self._schedule(share)
@@ -209,10 +244,7 @@ class Joint:
         self._sums[losses[0].name] = (total + values, times + 1)
         for each in generators:
             if next(each, None) is not None:
-                raise MismatchError(
-                    f"{type(model).__name__}.losses yields more than once for a batch, so that its seeds cannot be "
-                    "trained together; set recipe.replicates = 'separate'."
-                )
+                raise self._unlike("it yields more than one loss for a batch")
         return values
 
     def _differentiate(self, losses: Sequence[Loss]) -> torch.Tensor:
@@ -251,10 +283,11 @@ class Joint:
                 value = loss.function(replicate.net, *own)
             values.append(value.detach())
             columns.append(torch.autograd.grad(value, [net[name] for name in names], allow_unused=True))
-        grads = [
-            None if any(each is None for each in column) else torch.stack([each for each in column if each is not None])
-            for column in zip(*columns, strict=True)
-        ]
+        grads: list[torch.Tensor | None] = []
+        for name, column in zip(names, zip(*columns, strict=True), strict=True):
+            zero = torch.zeros_like(self.parameters[name][0])
+            reached = any(each is not None for each in column)
+            grads.append(torch.stack([zero if each is None else each for each in column]) if reached else None)
         return torch.stack(values), grads
 
     def _optimizer(self, prefix: str) -> tuple[torch.optim.Optimizer, list[str]]:

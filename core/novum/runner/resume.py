@@ -73,11 +73,12 @@ def of_machine(generators: dict[str, Any]) -> dict[str, Any]:
 
 
 def position(generators: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Where the generators of the CPU stand, to be compared."""
+    """Where the generators stand, to be compared."""
     return (
         generators["python"],
         *(part.tobytes() if hasattr(part, "tobytes") else part for part in generators["numpy"]),
         generators["torch"].numpy().tobytes(),
+        *(each.numpy().tobytes() for each in generators.get("cuda", ())),
     )
 
 

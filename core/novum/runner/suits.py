@@ -11,6 +11,7 @@ from novum.recipe import Recipe
 from novum.runner import device as devices
 from novum.runner.optimizers import elementwise
 from novum.runner.parts import Actor, Parts
+from novum.runner.resume import position
 from novum.seeds import Seed, installed, read
 from novum.task import Split, only
 
@@ -83,12 +84,18 @@ def probe(plan: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
         source = parts.task.source(Split.TRAIN, seeds[0], parts.recipe)
     if source.acts:
         return {"undefined": "its experience comes from acting"}
-    first = Joint(parts, seeds[:1], **how)
+    try:
+        first = Joint(parts, seeds[:1], **how)
+    except Exception as error:
+        return {
+            "undefined": f"its seeds cannot be trained at once ({type(error).__name__}: {str(error).strip()[:120]})"
+        }
     most = LARGEST.get(plan["device"], LARGEST["cpu"])
     if sum(each.numel() for each in first.parameters.values()) > most:
         return {"undefined": f"its network has more than {most:,} parameters"}
     try:
-        _compare(parts, first)
+        if not _compare(parts, first):
+            _rehearse(parts, seeds[:2], how)
         apart = Trainer(parts, seeds[0], **how)
         alone: Way = functools.partial(apart.stretch, 0)
         step = measured([alone], plan["device"], parts.recipe.batch_size)[0] * parts.recipe.batch_size
@@ -98,8 +105,17 @@ def probe(plan: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
         one, few, many = measured(ways, plan["device"], parts.recipe.batch_size)
     except UnsuitedError as error:
         return {"undefined": str(error)}
+    except Exception as error:  # it trains apart, as its rehearsal has shown
+        return {
+            "undefined": f"its seeds cannot be trained at once ({type(error).__name__}: {str(error).strip()[:120]})"
+        }
     slope = max((many - few) / (BLOCKS[1] - BLOCKS[0]), 0.0)
     return {"apart": one, "seed": slope, "block": max(few - BLOCKS[0] * slope, 0.0)}
+
+
+def _cannot(error: Exception) -> dict[str, Any]:
+    told = f"{type(error).__name__}: {str(error).strip()[:120]}"
+    return {"undefined": f"its seeds cannot be trained at once ({told})"}
 
 
 def _stretch(block: Any, until: int) -> None:
@@ -128,10 +144,11 @@ def measured(ways: list[Way], kind: str, batch: int) -> list[float]:
     return [sorted(column)[1] for column in zip(*rounds, strict=True)]
 
 
-def _compare(parts: Parts, block: Any) -> None:
-    """Raise UnsuitedError where a model's losses for one batch are not one loss that can be computed for many seeds.
+def _compare(parts: Parts, block: Any) -> bool:
+    """Whether a loss draws from torch's generator.
 
-    It is computed both ways in scoring mode, in which a network draws nothing.
+    Raises UnsuitedError where a model's losses for one batch are not one loss that can be computed for many seeds. That
+    is looked at in scoring mode, in which a network draws nothing.
     """
     import torch
 
@@ -139,22 +156,54 @@ def _compare(parts: Parts, block: Any) -> None:
 
     replicate = block.replicates[0]
     net, model, encoder = replicate.net, parts.model, replicate._encoders[Split.TRAIN]
-    with only(Split.TRAIN), installed(Seed(0, ("probe", "compare"))), torch.no_grad():
-        before = read()
+    with (
+        only(Split.TRAIN),
+        installed(Seed(0, ("probe", "compare"))),
+        devices.products(replicate.precision, block.device.type),
+        torch.no_grad(),
+    ):
+        before = position(read())
         batch = encoder.batch(replicate.source.next(Actor(model, net, encoder)))
-        if str(before) != str(read()):
+        if before != position(read()):
             raise UnsuitedError("its units are drawn or encoded at random")
         net.train()
         found = list(model.losses(net, batch))
         if len(found) != 1:
             raise UnsuitedError(f"its model yields {len(found)} losses for a batch")
+        (loss,) = found
         net.eval()
         with devices.autocast(replicate.precision, block.device.type):
-            alone = float(found[0].function(net, *found[0].arguments))
+            alone = float(loss.function(net, *loss.arguments))
         names = [name for name, own in block.parameters.items() if own.requires_grad]
-        values, _ = block._batched.gradients(found[0].function, [found[0].arguments], names)
+        values, _ = block._batched.gradients(loss.function, [loss.arguments], names)
         again = list(model.losses(net, batch))
-        if again[0].function != found[0].function:
+        if again[0].function != loss.function:
             raise UnsuitedError("its model makes a new loss function for each batch")
-    if abs(float(values[0]) - alone) > TOLERANCE * max(1.0, abs(alone)):
-        raise UnsuitedError(f"its loss is {float(values[0]):.6g} when computed with others and {alone:.6g} alone")
+        _agree(float(values[0]), alone)
+        net.train()
+        before = position(read())
+        with devices.autocast(replicate.precision, block.device.type):
+            loss.function(net, *loss.arguments)
+        return before != position(read())
+
+
+def _rehearse(parts: Parts, seeds: list[Seed], how: Mapping[str, Any]) -> None:
+    """Raise UnsuitedError where three steps of two seeds, which draw nothing, go otherwise together than apart."""
+    from novum.runner.joint import Joint
+    from novum.runner.train import Trainer
+
+    until = 3 * parts.recipe.batch_size
+    block = Joint(parts, seeds, **how)
+    block.stretch(until)
+    for together, seed in zip(block._means(), seeds, strict=True):
+        alone = Trainer(parts, seed, **how)
+        alone.stretch(0, until)
+        for name, value in alone.steps.means().items():
+            _agree(together[name], value)
+
+
+def _agree(together: float, alone: float) -> None:
+    from novum.runner.batched import UnsuitedError
+
+    if not abs(together - alone) <= TOLERANCE * max(1.0, abs(alone)):
+        raise UnsuitedError(f"its loss is {together:.6g} when computed with others and {alone:.6g} alone")

@@ -87,6 +87,10 @@ def _same(one: Examples, other: Examples) -> bool:
     )
     if one.ids != other.ids or not targets:
         return False
-    if isinstance(one.inputs, np.ndarray) or isinstance(other.inputs, np.ndarray):
-        return one.inputs is other.inputs or np.array_equal(one.inputs, other.inputs)
-    return one.inputs is other.inputs or list(one.inputs) == list(other.inputs)
+    if one.inputs is other.inputs:
+        return True
+    if isinstance(one.inputs, np.ndarray) and isinstance(other.inputs, np.ndarray):
+        return np.array_equal(one.inputs, other.inputs)
+    both = one.inputs, other.inputs
+    texts = all(isinstance(each, list) and all(isinstance(unit, str) for unit in each) for each in both)
+    return texts and bool(one.inputs == other.inputs)
