@@ -133,7 +133,7 @@ def state(pid: int) -> str:
 def test_row_4_a_signal_ends_the_workers_says_interrupted_and_resumes(
     tmp_path: Path, start: Any, whole: Any, words: Any, tools: Any, number: int
 ) -> None:
-    loop = start(tmp_path, *words, SOAK_SECONDS="0.3")
+    loop = start(tmp_path, *words, SOAK_SECONDS="1.0")
     loop.worker()
     loop.kill(number)
 
