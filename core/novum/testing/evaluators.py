@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHUFFLES = 10
 MARGIN = 0.05
 """Share of the way from right to wrong that shuffled answers must lie below right ones, at least."""
+FLATTERED = 0.25
+"""Share of the way from chance to right that shuffled answers may reach: a few dozen units scatter."""
 NEAR = 1e-6
 
 
@@ -268,6 +270,7 @@ def right_answers_get_the_best_score(subject: Subject) -> None:
 def shuffled_answers_get_chance(subject: Subject) -> None:
     made = bench(subject)
     primary: Metric = made.evaluator.metrics[0]
+    scale = subject.task().observe().scale
     right = _number(made.score().metrics[primary.name])
     values = [_number(made.score(shuffled(made, number)).metrics[primary.name]) for number in range(SHUFFLES)]
     mean = math.fsum(values) / len(values)
@@ -278,6 +281,13 @@ def shuffled_answers_get_chance(subject: Subject) -> None:
         f"{primary.name} of right answers is {right:.4g}, and of the same ones given to other units {mean:.4g}; "
         "compare each answer with the target of its own unit",
     )
+    if scale is not None and scale.metric == primary.name:
+        place = (mean - scale.chance) / (right - scale.chance)
+        expect(
+            place <= FLATTERED,
+            f"{primary.name} of answers given to other units is {mean:.4g}, while the task says that chance is "
+            f"{scale.chance:.4g}; give nothing for what is guessed, or correct the task's scale",
+        )
 
 
 @law("a metric gets worse, in the direction that it says, as answers become wrong", "evaluator")
