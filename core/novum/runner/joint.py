@@ -183,7 +183,7 @@ class Joint:
                     self._look()
                 if shelf is not None:
                     self._save(shelf)
-            whole = [own.isfinite().flatten(1).all(1) for own in self.parameters.values()]
+            whole = [own.isfinite().reshape(len(own), -1).all(1) for own in self.parameters.values()]
             self._fresh.append((torch.stack(whole).all(0), self.used))
             self._look()
 
@@ -358,7 +358,7 @@ class Joint:
 
 def clip(gradients: Sequence[torch.Tensor], most: float) -> None:
     """Scale each replicate's gradients (S, …) in place to a norm of at most `most`, as torch's clipping does."""
-    norms = torch.stack([torch.linalg.vector_norm(each.flatten(1), dim=1) for each in gradients])
+    norms = torch.stack([torch.linalg.vector_norm(each.reshape(len(each), -1), dim=1) for each in gradients])
     factor = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp_(max=1.0)
     for each in gradients:
         each.mul_(factor.view(-1, *[1] * (each.dim() - 1)))
