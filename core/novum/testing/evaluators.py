@@ -13,7 +13,7 @@ from novum.recipe import Recipe
 from novum.seeds import Seed, installed
 from novum.task import Source, Split
 from novum.testing.batches import acts, digest, still
-from novum.testing.laws import Broken, Inapplicable, expect, law
+from novum.testing.laws import Broken, Inapplicable, expect, failure, law
 
 if TYPE_CHECKING:
     from novum.data import Act
@@ -352,6 +352,8 @@ def nothing_gets_no_score(subject: Subject) -> None:
         scores = evaluator.score(act, Fixed([]), signature)
     except InputError:
         return  # it says that there is nothing
+    except Exception as error:
+        raise Broken(f"without any unit, {failure(error)}; say novum.Undefined('why')") from error
     numbers = {name: each for name, each in scores.metrics.items() if not isinstance(each, Undefined)}
     expect(
         not numbers,
