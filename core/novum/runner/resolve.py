@@ -33,6 +33,7 @@ RUNNER_SOURCES = (
     "data.py",
     "episodes.py",
     "evaluator.py",
+    "mlp.py",
     "model.py",
     "recipe.py",
     "seeds.py",
