@@ -50,7 +50,7 @@ def test_a_claim_is_decided_at_the_end_of_a_block_and_says_how_it_trained(
     assert task["blocks"] == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert {task[side]["how"]["mode"] for side in ("control", "treatment")} == {"joint"}
     assert set(task["together"]["control"]) == {"apart", "block", "seed"}
-    rows = trained(study.folder)
+    rows = [row for row in trained(study.folder) if row["plan"]["seed"]["index"] < 4]  # others may have begun meanwhile
     assert [row["plan"]["seed"]["indices"] for row in rows] == [[0, 1, 2, 3]] * 8
     assert [row["result"]["together"] for row in rows] == [4] * 8
     assert len({row["result"]["weights"] for row in rows}) == 8
