@@ -8,7 +8,7 @@ once, kept in the ledger, and frozen into the plan.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from novum import blocks
 from novum.arm import canonical, fingerprint
 from novum.blocks import apart
 from novum.errors import NovumError
-from novum.experiment import SIDES, Experiment, lineage, mode
+from novum.experiment import SIDES, Experiment, chain, lineage, mode
 from novum.lab import local_code
 from novum.pieces import POINTS, resources, speed_key
 
@@ -39,7 +39,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
     Raises what an arm raises that cannot train; then nothing has been registered.
     """
     plans = {name: each["plan"] for name, each in seen.resolved.items()}
-    keys = {name: [how_key(each) for each in _line(plan)] for name, plan in plans.items()}
+    keys = {name: [how_key(each) for each in chain(plan)] for name, plan in plans.items()}
     known = {key: lab.ledger.observation(key) for each in keys.values() for key in each}
     asking = {key for key, answers in known.items() if answers is None}
     jobs = []
@@ -62,7 +62,7 @@ def rehearse(lab: Lab, seen: Seen) -> Seen:
             "plan": answered(plans[name], [(known[key] or {})["answers"] for key in keys[name]]),
             "together": (known[keys[name][0]] or {})["measured"].get("together"),
         }
-        for plan, speed in zip(_line(plans[name]), [told, *above], strict=False):
+        for plan, speed in zip(chain(plans[name]), [told, *above], strict=False):
             lab.ledger.record_observation(speed_key(plan), speed)
     sizes = {name: told["bytes"] for name, told in found.items()}
     return replace(seen, resolved=_agreed(resolved, plans, sizes))
@@ -112,12 +112,13 @@ def explored(lab: Lab, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]
     known = lab.ledger.observation(key)
     if known is None:
         try:
-            told = lab.one("preflight", _rehearsal(plan, [True]) | {"apart": True}, name)
+            told = lab.one("preflight", _rehearsal(plan, [True]), name)
         except NovumError:
             return plan
         (known,) = told["how"]
         lab.ledger.record_observation(key, known)
-    return answered(plan, [known["answers"]])
+    alone: dict[str, Any] = apart({"plan": answered(plan, [known["answers"]])})["plan"]
+    return alone  # seeds are trained together for claims
 
 
 def _warn(lab: Lab, name: str, foreseen: Mapping[str, int]) -> None:
@@ -151,19 +152,11 @@ def _probed(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _line(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """A plan, what it starts from, and so on."""
-    each: Mapping[str, Any] | None = plan
-    while each is not None:
-        yield each
-        each = each["start_from"]
-
-
-def answered(plan: Mapping[str, Any], chain: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def answered(plan: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A plan with `how` replaced by the answers for it and for what it starts from, in that order."""
     above = plan["start_from"]
-    start = None if above is None else answered(above, chain[1:])
-    return {**plan, "how": {**plan.get("how", {}), **chain[0]}, "start_from": start}
+    start = None if above is None else answered(above, answers[1:])
+    return {**plan, "how": {**plan.get("how", {}), **answers[0]}, "start_from": start}
 
 
 def estimate(lab: Lab, plan: Experiment, seen: Seen) -> str:

@@ -88,6 +88,25 @@ def test_a_probe_that_was_asked_is_not_asked_again(tmp_path: Path, claim: Any, m
     assert (once, len(asked)) == (1, 1), "the arms differ in their rate alone, which no probe looks at"
 
 
+def test_an_exploratory_run_of_the_same_arm_leaves_the_choice_to_the_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from novum.runner import suits
+
+    monkeypatch.setattr(suits, "probe", lambda plan, parts: {"apart": 1.0, "block": 1.0, "seed": 0.1})
+    digits = novum.task("image-classification", data="digits")
+    base = novum.arm(digits, novum.model("mlp", width=8, layers=1), budget="64 samples", replicates="auto")
+    both = novum.Hypothesis(
+        "a rate helps", control=base, treatment=base.but(learning_rate=0.1), minimum_effect=0.1, max_seeds=8
+    )
+    with novum.Study(tmp_path / "study", executor="inline") as study:
+        run = study.train(base)
+        verdict = study.run(both)
+
+    assert run.plan["how"]["mode"] == "separate"
+    assert plan_of(study.folder, verdict)["tasks"]["digits"]["control"]["how"]["mode"] == "joint"
+
+
 def test_a_pair_of_which_one_side_is_better_apart_is_trained_apart(
     tmp_path: Path, claim: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

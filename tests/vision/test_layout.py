@@ -222,7 +222,7 @@ def test_arms_that_no_probe_tells_apart_are_computed_alike_and_it_is_kept(
     arm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["channels-last", "contiguous"])
-    monkeypatch.setattr(jobs, "choose", lambda plan, speed, seeds: Choice({"layout": next(answers)}))
+    monkeypatch.setattr(jobs, "choose", lambda plan, speed: Choice({"layout": next(answers)}))
     base = arm(budget="16 samples")
 
     def claim(**changes: Any) -> novum.Hypothesis:
@@ -250,7 +250,7 @@ def test_an_exploratory_run_on_images_is_rehearsed_once_and_computed_as_the_prob
     arm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter(["channels-last"])
-    monkeypatch.setattr(jobs, "choose", lambda plan, speed, seeds: Choice({"layout": next(answers)}))
+    monkeypatch.setattr(jobs, "choose", lambda plan, speed: Choice({"layout": next(answers)}))
 
     with novum.Study(tmp_path / "study", executor="inline") as study:
         runs = [study.train(arm(budget="16 samples"), seed=seed) for seed in (0, 1)]

@@ -26,16 +26,15 @@ class Choice:
     measured: Mapping[str, Any] = field(default_factory=dict)
 
 
-def choose(plan: Mapping[str, Any], speed: Mapping[str, Any], seeds: bool = True) -> Choice:
+def choose(plan: Mapping[str, Any], speed: Mapping[str, Any]) -> Choice:
     """Answers for one plan, to be put into its `how`: those that differ from the plain way, as a probe found them.
 
     speed: what its rehearsal told: "seconds_per_unit", and "convolves": whether its network has two-dimensional
-    convolutions. seeds: whether several of the arm may be trained. What a probe cannot do (a network that refuses a
-    layout, losses
-    that do not compile, memory that is short) is not chosen, and `measured` says why.
+    convolutions. What a probe cannot do (a network that refuses a layout, losses that do not compile, memory that is
+    short) is not chosen, and `measured` says why.
     """
     recipe = plan["arm"]["recipe"]
-    mode, together = suits.mode(plan) if seeds else ("separate", {"undefined": "no claim is about it"})
+    mode, together = suits.mode(plan)
     if mode == "joint":  # it has ways of its own
         return Choice({"mode": mode}, {"together": together})
     answers: dict[str, str] = {}
@@ -101,8 +100,7 @@ def _compile(plan: Mapping[str, Any], expected: float) -> tuple[dict[str, str], 
         eager, timings, steps = _timed(plan, compiling.WAYS if kind == "cuda" else compiling.WAYS[:1])
     except Exception as error:  # a probe is no trial: what breaks it is not chosen
         return {}, {"because": _reason(error)}
-    measured = {"eager": eager, "steps": steps} | {each.way: [each.step, each.cost] for each in timings}
-    return repaid(eager, timings, steps), measured
+    return repaid(eager, timings, steps), _measured(eager, timings, steps)
 
 
 def repaid(eager: float, timings: Sequence[Timing], steps: float) -> dict[str, str]:
@@ -123,9 +121,13 @@ def _graphs(plan: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
         eager, timings, steps = _timed(plan, compiling.WAYS)
     except Exception as error:
         return {}, {"because": _reason(error)}
-    measured = {"eager": eager, "steps": steps} | {each.way: [each.step, each.cost] for each in timings}
     best = min(timings, key=lambda each: each.step, default=None)
-    return {} if best is None or best.way == plan["how"]["compile"] else {"compile": best.way}, measured
+    answers = {} if best is None or best.way == plan["how"]["compile"] else {"compile": best.way}
+    return answers, _measured(eager, timings, steps)
+
+
+def _measured(eager: float, timings: Sequence[Timing], steps: float) -> dict[str, Any]:
+    return {"eager": eager, "steps": steps} | {each.way: [each.step, each.cost] for each in timings}
 
 
 def _timed(plan: Mapping[str, Any], ways: Sequence[str]) -> tuple[float, list[Timing], float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from novum.data import Undefined
-from novum.executors.base import cores
+from novum.executors.base import control_groups, cores
 
 INSTRUCTIONS = ("avx2", "avx512_f", "avx512_bf16", "amx_tile", "amx_bf16", "neon", "sve")
 """Those of a CPU's instruction sets that decide how fast it multiplies matrices, as torch names them."""
@@ -97,13 +97,9 @@ def memory(root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/s
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return Undefined("this system does not tell how much memory is built in")
-    with suppress(OSError):
-        lines = membership.read_text().splitlines()
-        here = root / next((line[3:].strip("/") for line in lines if line.startswith("0::")), "")
-        for folder in (here, *here.parents):
-            if folder.is_relative_to(root):
-                with suppress(OSError, ValueError):
-                    found = min(found, int((folder / "memory.max").read_text()))  # "max" is no number: no limit
+    for folder in control_groups(root, membership):
+        with suppress(OSError, ValueError):
+            found = min(found, int((folder / "memory.max").read_text()))  # "max" is no number: no limit
     return found
 
 

@@ -32,6 +32,7 @@ from novum.runner.choose import choose
 from novum.runner.crew import crew
 from novum.runner.hooks import Hooks
 from novum.runner.parts import Encoder, Parts
+from novum.runner.probe import convolves
 from novum.runner.ranks import Together
 from novum.runner.resolve import changed, differs, resolve
 from novum.runner.train import Point, Trained, Trainer, score
@@ -126,7 +127,7 @@ def _preflight(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     how = [
-        dataclasses.asdict(choose(each, speed, seeds=not payload.get("apart"))) if asked else None
+        dataclasses.asdict(choose(each, speed)) if asked else None
         for each, speed, asked in zip(line, told, payload["asked"], strict=True)
     ]
     return told[0] | {
@@ -188,7 +189,7 @@ def _rehearse(payload: dict[str, Any], folder: Path) -> tuple[dict[str, Any], st
             "units": plan["units"],
             "bytes": size,
             "memory": used_memory,
-            "convolves": _convolves(rehearsed.net),
+            "convolves": convolves(rehearsed.net),
         },
         digest,
     )
@@ -205,12 +206,6 @@ def paces(trainer: Trainer) -> tuple[float, str | None]:
     if trainer.ranks is not None:
         trainer.ranks.check(trainer.net)
     return seconds, why
-
-
-def _convolves(net: Any) -> bool:
-    from torch.nn import Conv2d
-
-    return any(isinstance(module, Conv2d) for module in net.modules())
 
 
 class Head(Source):
@@ -306,6 +301,7 @@ def identity(payload: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def trained_result(trained: Trained) -> dict[str, Any]:
+    """What the job `train` tells of a training, but for weights, memory and what went otherwise than planned."""
     scores = trained.scores if trained.diverged is None else None
     return {
         "units": trained.units,

@@ -6,13 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from novum.runner import compiling, device
 from novum.runner.parts import Actor, Encoder, Parts
 from novum.runner.train import Trainer
 from novum.seeds import installed, trial_seed
 from novum.task import Split, only
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SECONDS = 1.0
 """About how long one probe measures, all its ways together."""
@@ -36,7 +39,7 @@ def clock(kind: str) -> Clock:
     return read
 
 
-def interleaved(ways: Sequence[Callable[[], None]], clock: Clock, seconds: float = SECONDS) -> list[float]:
+def interleaved(ways: Sequence[Callable[[], object]], clock: Clock, seconds: float = SECONDS) -> list[float]:
     """The median time of each way, in seconds of the clock: one step of each in turn, until `seconds` are used."""
     taken: list[list[float]] = [[] for _ in ways]
     used = 0.0
@@ -47,6 +50,13 @@ def interleaved(ways: Sequence[Callable[[], None]], clock: Clock, seconds: float
             times.append(clock() - before)
             used += times[-1]
     return [statistics.median(times) for times in taken]
+
+
+def convolves(net: nn.Module) -> bool:
+    """Whether a network has two-dimensional convolutions."""
+    from torch.nn import Conv2d
+
+    return any(isinstance(module, Conv2d) for module in net.modules())
 
 
 class Stepper:
@@ -85,8 +95,7 @@ class Stepper:
         import torch
 
         inputs = self._batch.inputs
-        images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
-        return images and any(isinstance(module, torch.nn.Conv2d) for module in self._net.modules())
+        return isinstance(inputs, torch.Tensor) and inputs.ndim == 4 and convolves(self._net)
 
     def shapes(self, batches: int = 16) -> int:
         """How many shapes the losses' arguments have in the next batches; 1 where batches are collected by acting."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from novum.recipe import Recipe
 from novum.runner import device as devices
 from novum.runner.optimizers import elementwise
 from novum.runner.parts import Actor, Parts
+from novum.runner.probe import clock, interleaved
 from novum.runner.resume import position
 from novum.seeds import Seed, installed, read
 from novum.task import Split, only
@@ -23,8 +23,8 @@ WORTH = 0.8
 """Training together is chosen where it takes at most this share of the time that training apart does."""
 BLOCKS = (4, 16)
 """Sizes of block that are measured."""
-SECONDS = 0.25
-"""For which each way is measured, at most; three steps of each are taken all the same."""
+SECONDS, ROUNDS = 0.25, 3
+"""For which each way is measured, at most, in so many rounds."""
 TOLERANCE = 1e-3
 """Relative difference of a loss, computed together and apart, beyond which it is not the same computation."""
 
@@ -87,9 +87,7 @@ def probe(plan: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     try:
         first = Joint(parts, seeds[:1], **how)
     except Exception as error:
-        return {
-            "undefined": f"its seeds cannot be trained at once ({type(error).__name__}: {str(error).strip()[:120]})"
-        }
+        return _cannot(error)
     most = LARGEST.get(plan["device"], LARGEST["cpu"])
     if sum(each.numel() for each in first.parameters.values()) > most:
         return {"undefined": f"its network has more than {most:,} parameters"}
@@ -106,9 +104,7 @@ def probe(plan: Mapping[str, Any], parts: Parts) -> dict[str, Any]:
     except UnsuitedError as error:
         return {"undefined": str(error)}
     except Exception as error:  # it trains apart, as its rehearsal has shown
-        return {
-            "undefined": f"its seeds cannot be trained at once ({type(error).__name__}: {str(error).strip()[:120]})"
-        }
+        return _cannot(error)
     slope = max((many - few) / (BLOCKS[1] - BLOCKS[0]), 0.0)
     return {"apart": one, "seed": slope, "block": max(few - BLOCKS[0] * slope, 0.0)}
 
@@ -124,24 +120,17 @@ def _stretch(block: Any, until: int) -> None:
 
 
 def measured(ways: list[Way], kind: str, batch: int) -> list[float]:
-    """Seconds per unit of each way, in turn, so that another load falls on all of them: the median of three rounds.
-
-    ways: train for at least so many units. On a CPU the seconds are this thread's own.
-    """
-    clock = time.perf_counter if kind == "cuda" else time.thread_time
-
-    def timed(way: Way, units: int) -> float:
-        began = clock()
-        way(units)
-        devices.synchronize(kind)
-        return (clock() - began) / units
-
+    """Seconds per unit of each way, which trains for at least so many units; see `novum.runner.probe.interleaved`."""
+    read = clock(kind)
     sizes = []
     for way in ways:
-        timed(way, 2 * batch)  # traces and first allocations
-        sizes.append(batch * max(1, min(100, round(SECONDS / 3 / (timed(way, batch) * batch)))))
-    rounds = [[timed(way, units) for way, units in zip(ways, sizes, strict=True)] for _ in range(3)]
-    return [sorted(column)[1] for column in zip(*rounds, strict=True)]
+        way(2 * batch)  # traces and first allocations
+        began = read()
+        way(batch)
+        sizes.append(batch * max(1, min(100, round(SECONDS / ROUNDS / (read() - began)))))
+    turns = [functools.partial(way, units) for way, units in zip(ways, sizes, strict=True)]
+    times = interleaved(turns, read, SECONDS * len(ways))
+    return [taken / units for taken, units in zip(times, sizes, strict=True)]
 
 
 def _compare(parts: Parts, block: Any) -> bool:

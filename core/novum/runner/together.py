@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from novum.runner import artifacts, memory
-from novum.runner.checkpoint import EVERY, Shelf
-from novum.runner.jobs import dump_point, identity, refuse_other_code, stored, trained_result
+from novum.runner.jobs import dump_point, refuse_other_code, shelf, stored, trained_result
 from novum.runner.joint import Joint
 from novum.runner.parts import Parts
 from novum.seeds import trial_seed
@@ -22,7 +21,7 @@ def train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
     refuse_other_code(plan)
     parts = Parts.of(plan["arm"])
     starts = [None if parent is None else stored(parts, folder, parent) for parent in payload["parents"]]
-    shelf = Shelf(folder, payload["key"], identity(payload), payload.get("checkpoint_every", EVERY))
+    kept = shelf(payload, folder)
     micro = payload.get("micro", 1)
     peak = memory.measure(plan["device"])
     with ExitStack() as stack:
@@ -39,18 +38,18 @@ def train(payload: dict[str, Any], folder: Path) -> dict[str, Any]:
                 starts=starts,
                 watch=lambda replicate, point: trackers[replicate].point(dump_point(point)),
                 micro=micro,
-                shelf=shelf,
+                shelf=kept,
             )
 
-        joint = shelf.resume(make)
+        joint = kept.resume(make)
         if micro > 1:
-            shelf.tell(f"micro-batches of 1/{micro} after running out of memory")
+            kept.tell(f"micro-batches of 1/{micro} after running out of memory")
         for tracker, curve in zip(trackers, joint.curves, strict=True):  # the trackers started anew
             for point in curve:
                 tracker.point(dump_point(point))
         trained = joint.run()
     used = _share(peak(), len(keys))
-    told = {"resumed": shelf.resumed, "deviations": shelf.deviations, "memory": used, "together": len(keys)}
+    told = {"resumed": kept.resumed, "deviations": kept.deviations, "memory": used, "together": len(keys)}
     values = {}
     for key, each in zip(keys, trained, strict=True):
         digest, size = artifacts.save(folder, each.net, each.preparation.dump())
