@@ -256,10 +256,10 @@ def test_a_block_that_was_killed_at_any_batch_goes_on_to_the_same_bytes(make: An
     steps = iter(range(at))
     step = killed.step
 
-    def stepping(*arguments: Any) -> torch.Tensor:
+    def stepping(*arguments: Any) -> None:
         if next(steps, None) is None:
             raise KeyboardInterrupt
-        return step(*arguments)
+        step(*arguments)
 
     killed.step = stepping  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
@@ -276,6 +276,13 @@ def test_a_block_that_was_killed_at_any_batch_goes_on_to_the_same_bytes(make: An
         assert [point.losses for point in mine.curve] == [point.losses for point in other.curve]
         for name, tensor in other.net.state_dict().items():
             assert torch.equal(mine.net.state_dict()[name], tensor), name
+
+
+def test_a_curve_of_more_points_than_batches_has_points_without_losses() -> None:
+    found = joint(parts(mlp), 32, points=5).run()
+
+    assert [len(point.losses) for point in found[0].curve] == [1, 0, 1, 0, 0]
+    assert [point.units for point in found[0].curve] == [16, 16, 32, 32, 32]
 
 
 def test_micro_batches_follow_the_same_gradient() -> None:
@@ -619,10 +626,10 @@ def test_a_seed_that_diverged_breaks_no_other_where_the_loss_refuses_its_numbers
         *(made.evaluator, made.recipe, made.signature),
     )
     block = joint(other, 320)
-    step, steps = block.step, iter(range(100))
+    differentiate, steps = block._differentiate, iter(range(100))
 
-    def stepping(*arguments: Any) -> torch.Tensor:
-        values = step(*arguments)
+    def running_away(losses: Any) -> torch.Tensor:
+        values = differentiate(losses)
         if next(steps) == 2:  # one seed's loss runs away
             with torch.no_grad():
                 next(iter(block.parameters.values()))[1].fill_(torch.nan)
@@ -630,7 +637,7 @@ def test_a_seed_that_diverged_breaks_no_other_where_the_loss_refuses_its_numbers
             values[1] = torch.inf
         return values
 
-    block.step = stepping  # type: ignore[method-assign]
+    block._differentiate = running_away  # type: ignore[method-assign]
 
     found = block.run()
 

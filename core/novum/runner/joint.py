@@ -26,7 +26,7 @@ from novum.runner.resume import content, numbers, of_device, of_machine, pieces,
 from novum.runner.schedules import with_warmup
 from novum.runner.step import make_optimizer
 from novum.runner.table import Table
-from novum.runner.tally import LOOK_EVERY
+from novum.runner.tally import Tally, diverged
 from novum.runner.train import Point, Trained, Trainer
 from novum.seeds import Seed, installed, read, write
 from novum.task import Split, only
@@ -80,6 +80,7 @@ class Joint:
         self._states: dict[str, Any] = {}
         self._table: tuple[Table | None] | None = None  # None: not looked yet
         self._spent, self._began = 0.0, time.perf_counter()
+        self._contents = [content(each.preparation) for each in self.replicates]
         self._share_encoders()
         self.parameters, self.buffers = self._stack()
         self._batched = Batched(
@@ -88,15 +89,13 @@ class Joint:
         self._optimizers: dict[str, tuple[torch.optim.Optimizer, list[str]]] = {}
         self._schedule = with_warmup(plugins.load("schedule", parts.recipe.schedule), parts.recipe.warmup)
         self._stilled: set[int] = set()
-        self._fresh: list[tuple[torch.Tensor, int]] = []  # which losses were finite (S,), and units: not looked at yet
-        self._sums: dict[str, tuple[torch.Tensor | float, int]] = {}
+        self.tally = Tally()
 
     def _share_encoders(self) -> None:
         """Where the preparations came out alike, a unit is encoded once for all replicates."""
-        first = self.replicates[0]
-        for each in self.replicates[1:]:
-            if content(each.preparation) == content(first.preparation):
-                each._encoders = first._encoders
+        for each, own in zip(self.replicates, self._contents, strict=True):
+            if own == self._contents[0]:
+                each._encoders = self.replicates[0]._encoders
 
     def _stack(self) -> tuple[dict[str, torch.nn.Parameter], dict[str, torch.Tensor]]:
         """Parameters and buffers of all replicates; each network's own become views of them."""
@@ -125,7 +124,7 @@ class Joint:
             self.stretch(until)
             devices.synchronize(self.device.type)
             self._spent = time.perf_counter() - self._began
-            means = self._means()
+            means = self.tally.means_of_each(len(self.replicates))
             for at, replicate in enumerate(self.replicates):
                 if self.ends[at] is None:
                     found = scores[at] = replicate.score(Split.DEV)
@@ -139,7 +138,7 @@ class Joint:
 
     def _trained(self, at: int, scores: Scores | None) -> Trained:
         replicate, end = self.replicates[at], self.ends[at]
-        told = None if end is None else f"a loss or weight was not finite after {end} of {self.units} units"
+        told = None if end is None else diverged(end, self.units)
         seconds = self._spent / len(self.replicates)
         units = self.used if end is None else end
         return Trained(
@@ -171,21 +170,22 @@ class Joint:
                     raise self._unlike("batches of unlike sizes come at different seeds")
                 share = min((self.used + batches[0].units / 2) / self.units, 1.0)
                 try:
-                    values = self.step(batches, share)
+                    self.step(batches, share)
                 except Exception:  # weights that are not finite break much, and must break nobody else
                     if not self._still():
                         raise
-                    values = self.step(batches, share)
+                    self.step(batches, share)
                 self.used += batches[0].units
-                self._fresh.append((values.isfinite(), self.used))
                 shelf = self.shelf if self.shelf is not None and self.shelf.due() else None
-                if len(self._fresh) >= LOOK_EVERY or shelf is not None:
+                if shelf is not None or self.tally.due():
                     self._look()
                 if shelf is not None:
                     self._save(shelf)
-            whole = [own.isfinite().reshape(len(own), -1).all(1) for own in self.parameters.values()]
-            self._fresh.append((torch.stack(whole).all(0), self.used))
             self._look()
+            whole = [own.isfinite().reshape(len(own), -1).all(1) for own in self.parameters.values()]
+            for at, finite in enumerate(torch.stack(whole).all(0).tolist()):
+                if not finite and self.ends[at] is None:
+                    self.ends[at] = self.used
 
     def _looked_up(self) -> Table | None:
         """The data as one table, made once; None where they are no such thing."""
@@ -199,16 +199,13 @@ class Joint:
 
     def _look(self) -> None:
         """Note who has diverged, and where, however late it is looked at. Waits for the device."""
-        finite = torch.stack([each for each, _ in self._fresh]).cpu()
-        for at, column in enumerate(finite.unbind(1)):
-            if self.ends[at] is None and not column.all():
-                self.ends[at] = self._fresh[column.tolist().index(False)][1]
-        self._fresh.clear()
+        for at, units in self.tally.look_at_each().items():
+            if self.ends[at] is None:
+                self.ends[at] = units
 
     def _still(self) -> bool:
         """Give those that have diverged weights that break nothing; whether any was found that had others."""
-        if self._fresh:
-            self._look()
+        self._look()
         found = [at for at, end in enumerate(self.ends) if end is not None and at not in self._stilled]
         for own in (*self.parameters.values(), *self.buffers.values()):
             for at in found:
@@ -222,8 +219,8 @@ class Joint:
             "'separate'."
         )
 
-    def step(self, batches: Sequence[Batch], share: float) -> torch.Tensor:
-        """One step of every replicate, each on its own batch; returns their losses (S,)."""
+    def step(self, batches: Sequence[Batch], share: float) -> None:
+        """One step of every replicate, each on its own batch."""
         model = self.parts.model
         generators = [model.losses(each.net, batch) for each, batch in zip(self.replicates, batches, strict=True)]
         found = [next(each, None) for each in generators]
@@ -240,12 +237,10 @@ class Joint:
         optimizer.step()
         for name in names:
             self.parameters[name].grad = None
-        total, times = self._sums.get(losses[0].name, (0.0, 0))
-        self._sums[losses[0].name] = (total + values, times + 1)
+        self.tally.add(losses[0].name, values, self.used + batches[0].units)
         for each in generators:
             if next(each, None) is not None:
                 raise self._unlike("it yields more than one loss for a batch")
-        return values
 
     def _differentiate(self, losses: Sequence[Loss]) -> torch.Tensor:
         """The losses (S,), with their gradients put to the stacked parameters."""
@@ -297,20 +292,11 @@ class Joint:
             self._optimizers[prefix] = (made, names)
         return self._optimizers[prefix]
 
-    def _means(self) -> list[dict[str, float]]:
-        """For each replicate the mean of each loss since the last call."""
-        means: list[dict[str, float]] = [{} for _ in self.replicates]
-        for name, (total, times) in self._sums.items():
-            for at, value in enumerate(torch.as_tensor(total).tolist()):
-                means[at][name] = value / times
-        self._sums.clear()
-        return means
-
     # ---------------------------------------------------------------------------------------------- checkpoints
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where a state was saved. Raises what shows that it does not fit: this object is then of no use."""
-        if state["preparations"] != [content(each.preparation) for each in self.replicates]:
+        if state["preparations"] != self._contents:
             raise ValueError("the model's preparation came out differently this time")
         for name, saved in state["stacks"].items():
             own = self.parameters[name].data if name in self.parameters else self.buffers[name]
@@ -319,7 +305,7 @@ class Joint:
             refill(self._optimizer(prefix)[0], saved)
         for each, source in zip(self.replicates, state["sources"], strict=True):
             each.source.load_state_dict(source)
-        self._sums = state["sums"]
+        self.tally.sums = state["sums"]
         self._states = of_machine(state["generators"])
         self.ends = list(state["ends"])
         self.used, self._spent = state["used"], state["seconds"]
@@ -349,10 +335,10 @@ class Joint:
             ],
             "stacks": {name: own.detach() for name, own in self.parameters.items()} | self.buffers,
             "optimizers": [(prefix, optimizer.state_dict()) for prefix, (optimizer, _) in self._optimizers.items()],
-            "sums": self._sums,
+            "sums": self.tally.sums,
             "generators": of_device(generators, self.device),
             "sources": sources,
-            "preparations": [content(each.preparation) for each in self.replicates],
+            "preparations": self._contents,
         }
 
 

@@ -184,7 +184,7 @@ def _rehearse(parts: Parts, seeds: list[Seed], how: Mapping[str, Any]) -> None:
     until = 3 * parts.recipe.batch_size
     block = Joint(parts, seeds, **how)
     block.stretch(until)
-    for together, seed in zip(block._means(), seeds, strict=True):
+    for together, seed in zip(block.tally.means_of_each(len(seeds)), seeds, strict=True):
         alone = Trainer(parts, seed, **how)
         alone.stretch(0, until)
         for name, value in alone.steps.means().items():

@@ -17,7 +17,7 @@ Sums = dict[str, tuple["torch.Tensor", int]]
 
 
 class Tally:
-    """Adds up losses on their device, and looks at them now and then.
+    """Adds up losses on their device, and looks at them now and then: of one network, or of each of S replicates.
 
     A look tells at which units the first loss was not finite, however late it comes: what a diverged trial records
     does not depend on when somebody looked.
@@ -29,15 +29,15 @@ class Tally:
         self._fresh: list[torch.Tensor] = []  # sums since the last look: from a loss that is not finite on, no sum is
         self._units: list[int] = []
         self._looked = time.perf_counter()
-        self._broken: int | None = None
+        self._broken: dict[int, int] = {}
 
     def add(self, name: str, value: torch.Tensor, units: int) -> None:
-        """Count one loss. units: of the budget, used once its batch is done."""
+        """Count one loss, () or (S,). units: of the budget, used once its batch is done."""
         total, times = self.sums.get(name, (None, 0))
         if total is None:
             import torch
 
-            total = torch.zeros((), device=value.device)
+            total = torch.zeros(value.shape, device=value.device)
         total = total + value  # never in place: a checkpoint or a look may still hold the sum before
         self.sums[name] = (total, times + 1)
         self._fresh.append(total)
@@ -52,12 +52,18 @@ class Tally:
 
         Waits for the device. A sum beyond the range of its type (3e38) counts as not finite, too.
         """
+        return self.look_at_each().get(0)
+
+    def look_at_each(self) -> dict[int, int]:
+        """The same for replicates: by their place, of those that had such a loss."""
         import torch
 
-        if self._fresh and self._broken is None:
-            finite = torch.cat([each.reshape(1) for each in self._fresh]).isfinite()
+        if self._fresh:
+            finite = torch.stack([each.reshape(-1) for each in self._fresh]).isfinite()
             if not finite.all():
-                self._broken = self._units[finite.tolist().index(False)]
+                for at, column in enumerate(finite.T.tolist()):
+                    if not all(column):
+                        self._broken.setdefault(at, self._units[column.index(False)])
         self._fresh.clear()
         self._units.clear()
         self._looked = time.perf_counter()
@@ -68,3 +74,14 @@ class Tally:
         means = {name: float(total) / times for name, (total, times) in self.sums.items()}
         self.sums.clear()
         return means
+
+    def means_of_each(self, count: int) -> list[dict[str, float]]:
+        """The same for each of so many replicates, in their order."""
+        columns = {name: (total.tolist(), times) for name, (total, times) in self.sums.items()}
+        self.sums.clear()
+        return [{name: column[at] / times for name, (column, times) in columns.items()} for at in range(count)]
+
+
+def diverged(units: int, budget: int) -> str:
+    """Why a training ended, for its record. units: used at the end of the batch where it began."""
+    return f"a loss or weight was not finite after {units} of {budget} units"

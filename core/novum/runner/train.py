@@ -13,7 +13,7 @@ from novum.data import Number, Scores
 from novum.errors import MismatchError
 from novum.model import Preparation, Weights
 from novum.runner import device as devices
-from novum.runner import strict
+from novum.runner import strict, tally
 from novum.runner.averaging import estimate
 from novum.runner.compiling import Compiler
 from novum.runner.early import EarlyStop, divide
@@ -279,7 +279,7 @@ class Trainer:
         if broken is None and (not whole or bool(torch.stack(whole).all())):  # one look for all of them
             return used, None
         used = used if broken is None else broken
-        return used, f"a loss or weight was not finite after {used} of {self.units} units"
+        return used, tally.diverged(used, self.units)
 
     # ---------------------------------------------------------------------------------------------- checkpoints
 
