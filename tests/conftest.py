@@ -72,6 +72,12 @@ def ranked() -> Any:
     return _by_path("ranked")
 
 
+@pytest.fixture(scope="session")
+def replicas() -> Any:
+    """The module tests/replicas.py."""
+    return _by_path("replicas")
+
+
 def _by_path(name: str) -> Any:
     """A module of this folder, loaded by path, so that its classes have a file as those of a person's script have."""
     spec = importlib.util.spec_from_file_location(f"novum_tests_{name}", Path(__file__).parent / f"{name}.py")
