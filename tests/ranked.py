@@ -1,4 +1,4 @@
-"""A task and a model for trials over several devices: what it does may depend on the rank. Loaded by path."""
+"""A model for trials over several devices: what it does may depend on the rank. Loaded by path."""
 
 from __future__ import annotations
 
@@ -9,42 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import novum
-from novum import (
-    Batch,
-    Classes,
-    Examples,
-    Fact,
-    Loss,
-    Observation,
-    Prediction,
-    Recipe,
-    Scale,
-    Seed,
-    Signature,
-    Source,
-    Split,
-    Vector,
-)
-
-SIZE = 40
-
-
-class Points(novum.Task):
-    """Points in four dimensions on either side of a plane."""
-
-    def signature(self) -> Signature:
-        return Signature(Vector((4,)), Classes(("left", "right")))
-
-    def observe(self) -> Observation:
-        return Observation((Fact("train.size", SIZE),), Scale("accuracy", 0.5, 1.0))
-
-    def source(self, split: Split, seed: Seed, recipe: Recipe) -> Source:
-        x = Seed(0, ("points", split)).numpy().normal(size=(SIZE, 4)).astype("float32")
-        y = (x.sum(1) > 0).astype("int64")
-        return Examples(x, y, [f"{split}-{row}" for row in range(SIZE)], seed=seed, batch_size=recipe.batch_size)
-
-    def fingerprint(self) -> str:
-        return "points"
+from novum import Batch, Loss, Prediction, Recipe, Seed, Signature
 
 
 class Net(novum.Model):

@@ -35,11 +35,11 @@ def payload(arm: novum.Arm, devices: int | None = None, **parts: Any) -> dict[st
 
 
 @pytest.fixture
-def net(ranked: Any) -> Callable[..., novum.Arm]:
+def net(ranked: Any, toy: Any) -> Callable[..., novum.Arm]:
     """Makes an arm of the network of tests/ranked.py, over two devices."""
 
     def make(model: dict[str, Any] | None = None, **recipe: Any) -> novum.Arm:
-        return novum.arm(novum.task(ranked.Points), novum.model(ranked.Net, **(model or {})), **recipe)
+        return novum.arm(novum.task(toy.Blobs, noise=0.0), novum.model(ranked.Net, **(model or {})), **recipe)
 
     return make
 
@@ -163,7 +163,7 @@ def test_what_has_no_batch_is_computed_whole_by_every_rank_with_equal_weight() -
 # ------------------------------------------------------------------------------------------------------ registration
 
 
-def test_a_rehearsal_trains_over_as_many_devices(net: Any, ranked: Any, tmp_path: Path) -> None:
+def test_a_rehearsal_trains_over_as_many_devices(net: Any, tmp_path: Path) -> None:
     arm = net({"file": str(tmp_path / "kills")})
     told = {"plan": resolve(arm.to_json()), "local": local_code(arm.to_json()), "asked": [False]}
 
