@@ -45,7 +45,8 @@ class Standard(Preparation):
 
         if train.acts:
             raise MismatchError("models 'linear' and 'mlp' are fitted on data that lie ready; an environment has none.")
-        origin, count, total, squares = None, 0, np.float64(0), np.float64(0)
+        origin: Any = None
+        count, total, squares = 0, np.float64(0), np.float64(0)
         for batch in train.each(_unasked):
             rows = _flat(batch.inputs)
             # Counted from the first unit: squares of numbers far from 0 would leave no digits for their deviation.
