@@ -8,6 +8,7 @@ from novum_tabular.tabular import Brier, Tabular
 
 class TestTabular(TaskContract):
     model = "mlp"
+    changed = {"data": "wine_data"}
 
     @pytest.fixture
     def plugin(self):
