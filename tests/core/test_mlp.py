@@ -15,7 +15,10 @@ import torch
 from novum import Batch, Config, ConfigError, Examples, MismatchError, Model, Seed, Split, Weights, plugins
 from novum.config import parse
 from novum.mlp import Linear, Mlp, Standard
-from novum.seeds import installed
+from novum.runner.joint import Joint
+from novum.runner.parts import Parts
+from novum.runner.train import Trainer
+from novum.seeds import installed, trial_seed
 from torch import nn
 
 SEED = Seed(7)
@@ -244,6 +247,127 @@ def test_an_environment_is_refused_for_it_has_no_data_that_lie_ready() -> None:
 
     with pytest.raises(MismatchError, match="an environment has none"):
         Linear(Linear.Config()).prepare(signature(2), source)
+
+
+# -------------------------------------------------------------------------------------------------------- regression
+
+
+class Curve(novum.Task):
+    """Friedman's first function of ten numbers, of which five matter (Friedman 1991, "Multivariate Adaptive Regression
+    Splines"), and a second target that is linear; without noise.
+    """
+
+    class Config(Config):
+        scale: float = 1.0
+        """What both targets are multiplied by."""
+        offset: float = 0.0
+        """What is added to them then."""
+        flat: bool = False
+        """The first target is a constant."""
+
+    evaluator = "regression"
+
+    def signature(self) -> novum.Signature:
+        return novum.Signature(novum.Vector((10,)), novum.Numbers(("friedman", "linear")))
+
+    def source(self, split: Split, seed: Seed, recipe: novum.Recipe) -> Examples:
+        x = Seed(1, (str(split),)).numpy().random((600, 10)).astype(np.float32)
+        friedman = 10 * np.sin(np.pi * x[:, 0] * x[:, 1]) + 20 * (x[:, 2] - 0.5) ** 2 + 10 * x[:, 3] + 5 * x[:, 4]
+        targets = np.stack([np.ones(600) if self.config.flat else friedman, 3 * x[:, 0] - x[:, 9]], axis=1)
+        targets = (targets * self.config.scale + self.config.offset).astype(np.float32)
+        ids = [f"{split}-{row}" for row in range(600)]
+        return Examples(x, targets, ids, seed=seed, batch_size=recipe.batch_size)
+
+    def observe(self) -> novum.Observation:
+        return novum.Observation((), novum.Scale("r2", 0.0, 1.0))
+
+    def fingerprint(self) -> str:
+        return novum.content_hash(json.dumps(self.config.model_dump()))
+
+
+def explained(study: novum.Study, name: str, **options: float) -> dict[str, float]:
+    """R² of each target on dev."""
+    run = study.train(novum.arm(novum.task(Curve, **options), novum.model(name)))
+    dev = Curve(Curve.Config(**options)).source(Split.DEV, SEED, novum.Recipe())
+    errors = np.square(run.predict(dev.inputs).value.numpy().astype(float) - dev.targets).mean(0)
+    found = 1 - errors / dev.targets.astype(float).var(0)
+    assert run.metrics["r2"] == pytest.approx(found.mean(), abs=1e-6)
+    return {"friedman": float(found[0]), "linear": float(found[1])}
+
+
+def test_numbers_are_foretold_as_well_as_by_least_squares_and_better_with_hidden_layers(study: novum.Study) -> None:
+    from sklearn.linear_model import LinearRegression
+
+    train, dev = (Curve(Curve.Config()).source(split, SEED, novum.Recipe()) for split in (Split.TRAIN, Split.DEV))
+    squares = LinearRegression().fit(train.inputs, train.targets[:, 0]).score(dev.inputs, dev.targets[:, 0])
+
+    straight, bent = explained(study, "linear"), explained(study, "mlp")
+
+    assert straight["friedman"] == pytest.approx(squares, abs=0.02)
+    assert straight["linear"] > 0.999
+    assert bent["friedman"] > straight["friedman"] + 0.1
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-6, 0.0), (1e6, 1e6)])
+def test_the_targets_unit_of_measure_does_not_matter(study: novum.Study, scale: float, offset: float) -> None:
+    plain, measured = explained(study, "mlp"), explained(study, "mlp", scale=scale, offset=offset)
+
+    assert measured == pytest.approx(plain, abs=0.01)
+
+
+def test_a_constant_target_is_foretold_and_its_share_undefined(study: novum.Study) -> None:
+    run = study.train(novum.arm(novum.task(Curve, flat=True), novum.model("linear"), budget="10 epochs"))
+
+    answer = run.predict(Curve(Curve.Config(flat=True)).source(Split.DEV, SEED, novum.Recipe()).inputs)
+
+    assert answer.value[:, 0].numpy() == pytest.approx(1.0, abs=0.1)
+    assert str(run.metrics["r2"]) == "undefined, because every target of 'friedman' is the same"
+
+
+def test_the_targets_moments_come_back_from_their_files_to_the_bit() -> None:
+    preparation = Standard.fit(Curve(Curve.Config()).source(Split.TRAIN, SEED, novum.Recipe()), targets=True)
+
+    again = Standard.load(preparation.dump())
+
+    assert again.dump() == preparation.dump()
+    assert len(again.dump()) == 4
+
+
+def test_the_loss_of_numbers_is_the_squared_error_in_variances_whatever_the_shape_of_one_target() -> None:
+    preparation = Standard(np.zeros(4), np.ones(4), (np.array([10.0]), np.array([2.0])))
+    net = Linear(Linear.Config()).build(
+        novum.Signature(novum.Vector((4,)), novum.Numbers(("y",))), preparation, SEED, None
+    )
+    inputs, targets = torch.zeros(3, 4), torch.tensor([[10.0], [12.0], [6.0]])
+    with torch.no_grad():
+        net.bias.zero_()
+
+    found = [loss(Linear(Linear.Config()), net, inputs, each).item() for each in (targets, targets[:, 0])]
+
+    assert found == pytest.approx([(0 + 1 + 4) / 3] * 2)
+
+
+def test_smoothing_the_labels_of_numbers_is_refused() -> None:
+    preparation = Standard(np.zeros(10), np.ones(10), (np.zeros(2), np.ones(2)))
+
+    with pytest.raises(ConfigError, match=r"'label_smoothing' received 0\.1.*numbers"):
+        mlp(label_smoothing=0.1).build(Curve(Curve.Config()).signature(), preparation, SEED, None)
+
+
+def test_seeds_trained_together_foretell_the_same_numbers_as_apart() -> None:
+    parts = Parts.of(novum.arm(novum.task(Curve), novum.model("mlp"), batch_size=16).to_json())
+    seeds = [trial_seed(0, "0", index) for index in range(3)]
+    inputs = torch.randn(50, 10, generator=torch.Generator().manual_seed(3))
+    how: dict[str, Any] = {"units": 1600, "device_kind": "cpu", "precision": "fp32"}
+
+    together = [each.net.eval() for each in Joint(parts, seeds, **how).run()]
+    apart = [Trainer(parts, seed, **how).run().net.eval() for seed in seeds]
+
+    with torch.no_grad():
+        ours, theirs = (
+            torch.stack([parts.model.act(net, inputs, False).value for net in nets]) for nets in (together, apart)
+        )
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
 # ------------------------------------------------------------------------------------------------------- the network
