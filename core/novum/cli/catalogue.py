@@ -12,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from novum import plugins as registry
+from novum.cli.check import check
 from novum.cli.terminal import console as make_console
 from novum.cli.terminal import rows_table
 from novum.errors import PluginError
@@ -25,6 +26,7 @@ plugins = typer.Typer(help="What is installed.", no_args_is_help=True, rich_mark
 
 def add(app: typer.Typer) -> None:
     """Put these commands on the application."""
+    plugins.command("check")(check)
     app.add_typer(plugins, name="plugins")
 
 
