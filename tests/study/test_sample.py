@@ -97,9 +97,8 @@ def test_its_contracts_and_its_own_tests_pass(fresh: Environment, tmp_path: Path
     assert " passed" in said.out
 
 
-@pytest.mark.parametrize("name", ["tabular", "binned", "brier"])
-def test_the_command_line_finds_no_fault_with_it(fresh: Environment, tmp_path: Path, name: str) -> None:
-    said = fresh.run("novum", "plugins", "check", name, cwd=tmp_path)
+def test_the_command_line_finds_no_fault_with_its_task(fresh: Environment, tmp_path: Path) -> None:
+    said = fresh.run("novum", "plugins", "check", "tabular", cwd=tmp_path)
 
     assert said.code == 0, said.out + said.err
 

@@ -41,8 +41,8 @@ class Tabular(novum.Task):
         """A split's inputs, targets and ids; rows of the same numbers go to one split."""
         inputs, targets, _ = read(self.config.data)
         ids = [f"{self.config.data}-{row:03}" for row in range(len(inputs))]
-        twins = [novum.content_hash(row) for row in inputs]
-        rows = novum.split(ids, dev=0.2, test=0.2, stratify=targets.tolist(), group=twins)[split]
+        content = [novum.content_hash(row) for row in inputs]
+        rows = novum.split(ids, dev=0.2, test=0.2, stratify=targets.tolist(), content=content)[split]
         return inputs[rows], targets[rows], [ids[row] for row in rows]
 
 
