@@ -19,6 +19,8 @@ from novum.runner.joint import Joint
 from novum.runner.parts import Parts
 from novum.runner.train import Trainer
 from novum.seeds import installed, trial_seed
+from novum.testing import ModelContract
+from novum.testing.samples import Amounts
 from torch import nn
 
 SEED = Seed(7)
@@ -477,3 +479,23 @@ def test_another_number_of_classes_keeps_all_layers_but_the_last_of_the_parent()
 def test_impossible_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(Mlp.Config, options, "model 'mlp'")
+
+
+# --------------------------------------------------------------------------------- what every model keeps, on numbers
+
+
+class TestMlpContract(ModelContract):
+    task = {"plugin": Amounts}
+    options = {"dropout": 0.1}
+
+    @pytest.fixture
+    def plugin(self) -> str:
+        return "mlp"
+
+
+class TestLinearContract(ModelContract):
+    task = {"plugin": Amounts, "inputs": "image"}
+
+    @pytest.fixture
+    def plugin(self) -> str:
+        return "linear"

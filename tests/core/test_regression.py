@@ -8,6 +8,7 @@ import pytest
 import torch
 from novum import DataError, Examples, MismatchError, Numbers, Prediction, Seed, Signature, Undefined, Vector
 from novum.regression import Regression
+from novum.testing import EvaluatorContract
 from sklearn.metrics import mean_absolute_error, r2_score
 
 TARGETS = np.array([[1.0, -4.0], [2.0, 8.0], [4.0, 0.0], [9.0, 2.0]])
@@ -103,3 +104,9 @@ def test_classes_and_splits_without_targets_are_refused() -> None:
         evaluator.score(lambda *_, **__: Prediction(torch.zeros(4, 1)), rows, classes)
     with pytest.raises(DataError, match="no targets"):
         evaluator.score(lambda *_, **__: Prediction(torch.zeros(4, 1)), rows, Signature(Vector((1,)), Numbers(("a",))))
+
+
+class TestContract(EvaluatorContract):
+    @pytest.fixture
+    def plugin(self) -> str:
+        return "regression"

@@ -165,8 +165,7 @@ def _targets(targets: Any, signature: Signature) -> str | None:
         if low < 0 or high >= len(space.names):
             return (
                 f"a target is {low if low < 0 else high}, but there are {len(space.names)} classes, whose positions "
-                "are "
-                f"0 to {len(space.names) - 1}"
+                f"are 0 to {len(space.names) - 1}"
             )
     if space.kind == "numbers" and (array.dtype != "float32" or array.shape[1:] != (len(space.names),)):
         return f"the targets are {array.dtype} of shape {array.shape}; numbers are float32, (B, {len(space.names)})"

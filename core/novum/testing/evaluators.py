@@ -176,8 +176,7 @@ def metrics_are_sound(subject: Subject) -> None:
         expect(
             not bad,
             f"the worst value of {each.name!r} is {each.worst}, but it can go to {end} (direction "
-            f"{each.direction!r}); a "
-            "diverged trial would be better than a bad one",
+            f"{each.direction!r}); a diverged trial would be better than a bad one",
         )
 
 
@@ -198,8 +197,7 @@ def scores_are_whole(subject: Subject) -> None:
         expect(
             at is None and len(given) == len(ids),
             f"there are {len(given)} rows for {len(ids)} units; row {at} is {given[at : (at or 0) + 1]}: keep `id` in "
-            "the "
-            "order of source.each",
+            "the order of source.each",
         )
         for metric in made.evaluator.metrics:
             _within(metric, scores)
@@ -220,8 +218,7 @@ def _within(metric: Metric, scores: Scores) -> None:
         expect(
             math.isclose(mean, value, rel_tol=1e-6, abs_tol=1e-9),
             f"the column {metric.name!r} has the mean {mean:.9g}, and the metric is {value:.9g}; a column of a "
-            "metric's "
-            "name holds its per-unit scores",
+            "metric's name holds its per-unit scores",
         )
         steps = not metric.per_unit or all(each in (0, 1) for each in column)
         expect(steps, f"{metric.name} says per_unit=True, but a unit's score is neither 0 nor 1")
@@ -266,8 +263,7 @@ def right_answers_get_the_best_score(subject: Subject) -> None:
             expect(
                 math.isclose(value, metric.best, abs_tol=1e-6),
                 f"{metric.name} of answers that are all right is {value}, and its best value is {metric.best}; look "
-                "at its "
-                "direction, its range and its formula",
+                "at its direction, its range and its formula",
             )
 
 
@@ -283,8 +279,7 @@ def shuffled_answers_get_chance(subject: Subject) -> None:
     expect(
         sign * (right - mean) > MARGIN * room,
         f"{primary.name} of right answers is {right:.4g}, and of the same ones given to other units {mean:.4g}; "
-        "compare "
-        "each answer with the target of its own unit",
+        "compare each answer with the target of its own unit",
     )
 
 
@@ -305,8 +300,7 @@ def metrics_point_their_way(subject: Subject) -> None:
         expect(
             strict,
             f"{metric.name} says {metric.direction!r}, and is {values[0]:.4g} with all answers right, {values[1]:.4g} "
-            "with "
-            f"half, {values[2]:.4g} with none",
+            f"with half, {values[2]:.4g} with none",
         )
 
 
