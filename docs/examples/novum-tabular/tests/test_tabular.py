@@ -59,7 +59,7 @@ def test_the_brier_score_of_a_model_without_probabilities_is_undefined():
     assert isinstance(scores.metrics["brier"], novum.Undefined)
 
 
-@pytest.mark.parametrize(("data", "bar"), [("breast_cancer", 0.1), ("iris", 0.25), ("wine_data", 0.1)])
+@pytest.mark.parametrize(("data", "bar"), [("breast_cancer", 0.1), ("iris", 0.25), ("wine_data", 0.2)])
 def test_it_learns(data, bar, tmp_path):
     with novum.Study(tmp_path, executor="inline", debug=True) as study:
         run = study.train(novum.arm(novum.task(Tabular, data=data), novum.model(Binned)))
