@@ -39,7 +39,7 @@ test: $(STAMP)
 check: $(STAMP)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy core plugins
+	$(RUN) mypy core plugins docs/examples/novum-tabular/novum_tabular
 
 format: $(STAMP)
 	$(RUN) ruff format .

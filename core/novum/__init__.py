@@ -23,6 +23,7 @@ _HOMES = {
         "Image",
         "Loss",
         "Metric",
+        "Numbers",
         "Prediction",
         "Scores",
         "Signature",
@@ -83,6 +84,7 @@ __all__ = [
     "MismatchError",
     "Model",
     "NovumError",
+    "Numbers",
     "Observation",
     "PluginError",
     "Prediction",
@@ -156,6 +158,9 @@ if TYPE_CHECKING:
     )
     from novum.data import (
         Metric as Metric,
+    )
+    from novum.data import (
+        Numbers as Numbers,
     )
     from novum.data import (
         Prediction as Prediction,

@@ -54,6 +54,14 @@ class Classes:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """Outputs are real numbers, one for each of these names (a regression); targets are float32 (B, len(names))."""
+
+    kind: ClassVar[str] = "numbers"
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Actions:
     """Outputs are one of `count` actions, int64 from 0, shape (B,)."""
 
@@ -104,7 +112,8 @@ class Batch:
 class Prediction:
     """What a model answers for B inputs.
 
-    value: the answer: class or action positions, int64 (B,), or real vectors (B, A).
+    value: the answer: class or action positions, int64 (B,), or real vectors (B, A)
+        or, of a regression, one number for each name (B, len(names)).
     probabilities: float (B, C), rows summing to 1; None where the model gives none.
     extras: further tensors by name, each with first dimension B (a log-probability, a value estimate); a
         source that collects experience returns them in `Batch.extras` under the same names.

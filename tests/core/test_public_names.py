@@ -25,6 +25,7 @@ FACE = [
     "Loss",
     "Metric",
     "Model",
+    "Numbers",
     "Observation",
     "Prediction",
     "Preparation",

@@ -9,9 +9,9 @@ from typing import Any
 import novum
 import pytest
 import torch
-from novum import ConfigError, MismatchError, PluginError, Recipe
+from novum import ConfigError, MismatchError, PluginError, Recipe, plugins
 from novum.runner import device
-from novum.runner.resolve import changed, differs, resolve
+from novum.runner.resolve import PLUGINS, RUNNER_SOURCES, changed, differs, resolve
 
 
 def test_nothing_is_left_to_defaults(arm: Any) -> None:
@@ -54,6 +54,16 @@ def test_a_plan_names_the_sources_and_versions_that_decide_its_numbers(arm: Any)
     assert code["torch"] == importlib.metadata.version("torch")
     assert len(code["task"]["sources"]) == 64
     assert code["evaluator"]["distribution"] == code["optimizer"]["distribution"] == "novum"
+
+
+@pytest.mark.parametrize("kind", [*PLUGINS, "technique"])
+def test_every_plugin_that_the_core_itself_brings_is_among_the_sources_that_decide(kind: str) -> None:
+    modules = {each.value.partition(":")[0] for each in plugins.listings(kind) if each.distribution == "novum"}
+
+    files = {f"{module.removeprefix('novum.').replace('.', '/')}.py" for module in modules}
+
+    assert files or kind == "task"
+    assert {file for file in files if not file.startswith(RUNNER_SOURCES)} == set()
 
 
 def test_a_parent_is_resolved_as_its_own_arm(arm: Any) -> None:

@@ -36,6 +36,7 @@ RUNNER_SOURCES = (
     "mlp.py",
     "model.py",
     "recipe.py",
+    "regression.py",
     "seeds.py",
     "sources.py",
     "task.py",

@@ -130,10 +130,10 @@ def _wrong(answer: Any, signature: Signature, count: int) -> str | None:
             return f"an answer is {value.dtype} of shape {tuple(value.shape)}; {kind} are int64 positions, shape (B,)"
         if int(value.min()) < 0 or int(value.max()) >= many:
             return f"an answer is {int(value.max())}; positions are 0 to {many - 1}"
-    elif kind == "controls":
-        if tuple(value.shape[1:]) != (len(signature.outputs.low),) or not value.is_floating_point():
-            size = len(signature.outputs.low)
-            return f"an answer is {value.dtype} of shape {tuple(value.shape)}; controls are real, (B, {size})"
+    elif kind in ("numbers", "controls"):
+        size = len(signature.outputs.names if kind == "numbers" else signature.outputs.low)
+        if tuple(value.shape[1:]) != (size,) or not value.is_floating_point():
+            return f"an answer is {value.dtype} of shape {tuple(value.shape)}; {kind} are real, (B, {size})"
         if not bool(value.isfinite().all()):
             return "an answer is not finite"
     if answer.probabilities is not None:

@@ -63,6 +63,9 @@ def still(signature: Signature) -> Act:
             low, high = np.where(np.isfinite(low), low, -1.0), np.where(np.isfinite(high), high, 1.0)
             value: Any = low + (high - low) * (marks[:, None] % 97) / 96
             return Prediction(torch.as_tensor(value.astype(np.float32)))
+        if outputs.kind == "numbers":
+            near = np.stack([(marks + at) % 97 / 96 for at in range(len(outputs.names))], axis=1)
+            return Prediction(torch.as_tensor(near.astype(np.float32)))
         many = len(outputs.names) if outputs.kind == "classes" else getattr(outputs, "count", 1)
         return Prediction(torch.as_tensor(marks % many).reshape(count))
 
@@ -149,7 +152,7 @@ def _targets(targets: Any, signature: Signature) -> str | None:
     if targets is None:
         return (
             None
-            if space.kind not in ("classes", "controls")
+            if space.kind not in ("classes", "numbers", "controls")
             else f"there are no targets, though outputs are {space.kind}"
         )
     array = _array(targets)
@@ -164,6 +167,8 @@ def _targets(targets: Any, signature: Signature) -> str | None:
                 f"a target is {low if low < 0 else high}, but there are {len(space.names)} classes, whose positions "
                 f"are 0 to {len(space.names) - 1}"
             )
+    if space.kind == "numbers" and (array.dtype != "float32" or array.shape[1:] != (len(space.names),)):
+        return f"the targets are {array.dtype} of shape {array.shape}; numbers are float32, (B, {len(space.names)})"
     if space.kind == "controls" and array.shape[1:] != (len(space.low),):
         return f"the targets are of shape {array.shape}; controls are (B, {len(space.low)})"
     return None if _finite(array) else "a target is not finite; a source gives finite numbers"

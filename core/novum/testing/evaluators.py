@@ -120,7 +120,7 @@ def _right(subject: Subject, signature: Signature, unit: Batch) -> Prediction:
     if signature.outputs.kind == "classes" and unit.targets is not None:
         value = torch.as_tensor(unit.targets)
         return Prediction(value, torch.nn.functional.one_hot(value, len(signature.outputs.names)).float())
-    if signature.outputs.kind == "controls" and unit.targets is not None:
+    if signature.outputs.kind in ("numbers", "controls") and unit.targets is not None:
         return Prediction(torch.as_tensor(unit.targets))
     raise Inapplicable(
         f"the kit knows no right answer for outputs of the kind {signature.outputs.kind!r}; give the test a method "
@@ -143,8 +143,11 @@ def _wrongs(subject: Subject, made: Bench) -> dict[str, Prediction]:
     """Answers of which each is wrong. Raises Inapplicable where the kit knows none."""
     import torch
 
-    if made.signature.outputs.kind != "classes" or subject.perfect is not None:
-        raise Inapplicable("the kit knows wrong answers for classes alone")
+    if made.signature.outputs.kind not in ("classes", "numbers") or subject.perfect is not None:
+        raise Inapplicable("the kit knows wrong answers for classes and numbers alone")
+    if made.signature.outputs.kind == "numbers":
+        deviation = torch.stack([each.value[0] for each in made.right.values()]).std(0)
+        return {unit: Prediction(each.value + deviation) for unit, each in made.right.items()}
     many = len(made.signature.outputs.names)
     found = {}
     for unit, each in made.right.items():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from novum.testing.subject import Subject
 
 USED = ("task", "model", "evaluator")
-KNOWN = ("classes", "actions", "controls")
+KNOWN = ("classes", "numbers", "actions", "controls")
 """Kinds of outputs for which the kit itself can answer something."""
 MOST_OUTPUT = 10_000
 """Bytes of output that a few steps may give; a log of millions of steps fills the disk else."""

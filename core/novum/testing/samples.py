@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from novum import config as _config
-from novum.data import Actions, Classes, Controls, Image, Signature, Text, Vector
+from novum.data import Actions, Classes, Controls, Image, Numbers, Signature, Text, Vector
 from novum.observe import Fact, Observation, Scale
 from novum.seeds import Seed
 from novum.task import Source, Split, Task
@@ -69,6 +69,38 @@ class Sample(Task):
     def fingerprint(self) -> str:
         """Of what the units follow from."""
         return f"{self.config.inputs}-{sorted(SIZES.values())}"
+
+
+class Amounts(Sample):
+    """Two numbers, each nearly in proportion to one that can be seen."""
+
+    class Config(_config.Config):
+        """Which inputs."""
+
+        inputs: Literal["vector", "image"] = "vector"
+        """Kind of the inputs."""
+
+    config: Config  # type: ignore[assignment]  # of the inputs that hold numbers
+    evaluator = "regression"
+
+    def signature(self) -> Signature:
+        """The same inputs; two numbers."""
+        return Signature(super().signature().inputs, Numbers(("first", "second")))
+
+    def source(self, split: Split, seed: Seed, recipe: Recipe) -> Source:
+        """The same units for every seed."""
+        import numpy as np
+
+        from novum.sources import Examples
+
+        source = super().source(split, seed, recipe)
+        assert isinstance(source, Examples)
+        rows = np.asarray(source.inputs, dtype=np.float32).reshape(len(source.ids), 8, -1)[:, :2, 0]
+        return Examples(source.inputs, rows * 10, source.ids, seed=seed, batch_size=recipe.batch_size)
+
+    def observe(self) -> Observation:
+        """Nothing of what varies is explained by the mean, all of it by the inputs."""
+        return Observation((Fact("train.size", SIZES[Split.TRAIN]),), Scale("r2", 0.0, 1.0))
 
 
 class Walk(Task):
@@ -143,6 +175,10 @@ def fitting(cls: Any, kind: str) -> Task | None:
         for inputs in ("vector", "image", "text"):
             if kind == "evaluator" or inputs in cls.inputs:
                 return Sample(Sample.Config(inputs=inputs))
+    if "numbers" in cls.outputs:
+        for among in ("vector", "image"):
+            if kind == "evaluator" or among in cls.inputs:
+                return Amounts(Amounts.Config(inputs=among))
     for outputs in ("actions", "controls"):
         if outputs in cls.outputs and (kind == "evaluator" or "vector" in cls.inputs):
             return Walk(Walk.Config(outputs=outputs))
