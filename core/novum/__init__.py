@@ -48,6 +48,7 @@ _HOMES = {
     "novum.hypothesize": ("Comparison", "Hypothesis"),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
+    "novum.plugins": ("CONTRACT",),
     "novum.recipe": ("Recipe",),
     "novum.seeds": ("Seed",),
     "novum.sources": ("Examples", "content_hash", "split"),
@@ -61,6 +62,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "CONTRACT",
     "Act",
     "Actions",
     "Arm",
@@ -217,6 +219,7 @@ if TYPE_CHECKING:
     from novum.observe import Observation as Observation
     from novum.observe import Scale as Scale
     from novum.observe import majority as majority
+    from novum.plugins import CONTRACT as CONTRACT
     from novum.recipe import Recipe as Recipe
     from novum.run import Run as Run
     from novum.seeds import Seed as Seed

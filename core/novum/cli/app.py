@@ -381,10 +381,10 @@ def observe(
 def _any_model(plugins: Any, task: Any) -> str:
     """Observing needs no model, but an arm has one: the first that fits."""
     signature = plugins.create("task", task.name, task.options).signature()
-    fitting = plugins.fitting(signature)
-    if not fitting:
+    fitting = plugins.any_fitting(signature)
+    if fitting is None:
         raise ConfigError(f"no installed model fits the task {task.name!r}; name one with model=….")
-    return str(fitting[0])
+    return str(fitting)
 
 
 def parse_arm(words: list[str]) -> Arm:
