@@ -26,7 +26,7 @@ def example(kind: str, name: str) -> str:
     """
     if kind not in CLAIMED:
         return ""
-    task, model, evaluator = _parts(kind, name)
+    task, model, evaluator = partners(kind, name)
     lines = [
         'claim          = "The treatment helps"   # the sentence that is tested',
         "minimum_effect = 0.02                    # on the task's scale: 0 is chance, 1 the reference",
@@ -53,7 +53,7 @@ def _change(kind: str, name: str) -> str:
     return 'recipe.schedule = "cosine"'
 
 
-def _parts(kind: str, name: str) -> tuple[str, str, str]:
+def partners(kind: str, name: str) -> tuple[str, str, str]:
     """A task, a model and, where one is asked for, an evaluator that go together; "…" where none is installed."""
     if kind == "task":
         return name, _model(_signature(name), name), ""

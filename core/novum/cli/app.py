@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from novum.arm import Arm
-from novum.cli import catalogue, doctor, record, status
+from novum.cli import catalogue, doctor, record, scaffold, status
 from novum.cli.follow import Follow
 from novum.cli.preview import print_preview
 from novum.cli.terminal import Curve, Terminal, rows_table, show
@@ -430,4 +430,5 @@ def parse_arm(words: list[str]) -> Arm:
 status.add(app)
 record.add(app)
 catalogue.add(app)
+scaffold.add(catalogue.plugins)
 doctor.add(app)

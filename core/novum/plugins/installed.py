@@ -171,7 +171,7 @@ def missing(one: Listing) -> dict[str, list[str]]:
         marker = (match["marker"] or "").strip() if match else "?"
         extra = _EXTRA.fullmatch(marker)
         wanted = not marker or (extra is not None and _same(extra[1]) in map(_same, one.extras))
-        if match and wanted and not _is_there(match["name"]):
+        if match and wanted and not version_of(match["name"]):
             found.setdefault(extra[1] if extra else "", []).append(match["name"])
     return found
 
@@ -283,12 +283,12 @@ def _fault_of_source(path: Path) -> str:
     return ""
 
 
-def _is_there(distribution: str) -> bool:
+def version_of(distribution: str) -> str:
+    """The version of an installed distribution, "" where it is not installed."""
     try:
-        importlib.metadata.distribution(distribution)
+        return str(importlib.metadata.distribution(distribution).version or UNKNOWN)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+        return ""
 
 
 def _same(name: str) -> str:
