@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from novum import CONTRACT, PluginError, plugins
 from novum.plugins import installed
+from novum.plugins.tried import tried
 
 FINE = "import pathlib\npathlib.Path(__file__ + '.imported').touch()\nclass Model:\n    inputs = outputs = ()\n"
 
@@ -275,3 +276,26 @@ def test_a_slow_model_is_not_imported_to_observe_a_task_that_the_core_has_a_mode
 
     assert said.returncode == 0, said.stderr
     assert '"id": "x"' in said.stdout
+
+
+def test_plugins_that_hang_die_or_print_are_named_and_those_after_them_are_still_tried(site: Path) -> None:
+    points = "".join(f"{name} = tried_{name}:Model\n" for name in ("a", "b", "c", "d", "e"))
+    distribution(
+        site,
+        "sorts",
+        f"[novum.models]\n{points}",
+        tried_a="print('x' * 100_000)\nclass Model:\n    pass\n",
+        tried_b="import time\ntime.sleep(3600)\n",
+        tried_c="import ctypes\nctypes.string_at(0)\n",
+        tried_d="import nothing_like_it\n",
+        tried_e="class Model:\n    pass\n",
+    )
+    wanted = [one for one in installed.installed("model") if one.distribution == "sorts"]
+
+    told = {one.name: state for one, state in tried(wanted, limit=10.0)}
+
+    assert list(told) == ["a", "b", "c", "d", "e"]
+    assert told["a"] == told["e"] == "ok"
+    assert told["b"] == "its import had not ended after 10 s; report this to its authors."
+    assert told["c"] == "its import ended the process by SIGSEGV; report this to its authors."
+    assert "ModuleNotFoundError: No module named 'nothing_like_it'" in told["d"]
