@@ -163,6 +163,14 @@ def test_its_contract_tests_pass_as_they_are_written(new: Callable[..., Any]) ->
     assert " passed" in said.stdout and "failed" not in said.stdout
 
 
+@pytest.mark.parametrize("kind", ["evaluator", "proposer"])
+def test_the_command_that_checks_it_passes_too(new: Callable[..., Any], kind: str) -> None:
+    said = new(BIN / "novum", "plugins", "check", "letter-scripts", "--kind", kind, "--json")
+
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert {each["state"] for each in json.loads(said.stdout)} <= {"passed", "skipped"}
+
+
 def test_it_trains_on_the_task_far_above_chance_and_is_scored_by_its_evaluator(new: Callable[..., Any]) -> None:
     words = ("--executor", "inline", "--json")
     perceptron = new(BIN / "novum", "train", "task=letter-scripts", "model=mlp", *words)
