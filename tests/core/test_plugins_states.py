@@ -44,6 +44,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def _forget() -> None:
     installed._installed.cache_clear()
+    installed._points.cache_clear()
     installed._faults.cache_clear()
     plugins._load.cache_clear()
 

@@ -181,7 +181,7 @@ def install(one: Listing, extra: str) -> str:
     return f"pip install '{one.distribution}[{extra}]'"
 
 
-@functools.cache  # reading the metadata of every distribution takes 10 ms and more, and a trial asks several times
+@functools.cache  # a trial asks several times
 def _installed(kind: str, path: tuple[str, ...]) -> tuple[Listing, ...]:
     built: dict[str, list[str]] = {}
     for point in _points(HANDSHAKE, path):
@@ -198,25 +198,23 @@ def _installed(kind: str, path: tuple[str, ...]) -> tuple[Listing, ...]:
     return tuple(sorted(found, key=lambda one: (one.name, one.distribution)))
 
 
-def _points(group: str, path: tuple[str, ...]) -> Iterable[importlib.metadata.EntryPoint]:
-    if not _faults(path):
-        return importlib.metadata.entry_points(group=group)
-    return [point for point in _sound_points() if point.group == group]
+@functools.cache  # reading the entry points of every distribution takes 10 ms and more
+def _points(group: str, path: tuple[str, ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
+    try:
+        return tuple(importlib.metadata.entry_points(group=group))
+    except Exception:  # one list that cannot be read would hide all others
+        return tuple(point for point in _sound_points({}) if point.group == group)
 
 
 @functools.cache
 def _faults(path: tuple[str, ...]) -> dict[str, str]:
-    """Why the entry points of some distribution cannot be read, by its name. One of them would hide all others."""
-    try:
-        importlib.metadata.entry_points(group=HANDSHAKE)
-    except Exception:
-        found: dict[str, str] = {}
-        list(_sound_points(found))
-        return found
-    return {}
+    """Why the entry points of some distribution cannot be read, by its name."""
+    faults: dict[str, str] = {}
+    list(_sound_points(faults))
+    return faults
 
 
-def _sound_points(faults: dict[str, str] | None = None) -> Iterator[importlib.metadata.EntryPoint]:
+def _sound_points(faults: dict[str, str]) -> Iterator[importlib.metadata.EntryPoint]:
     """The entry points of each distribution whose list can be read; the first of a name on the path counts."""
     seen: set[str] = set()
     for dist in importlib.metadata.distributions():
@@ -227,8 +225,7 @@ def _sound_points(faults: dict[str, str] | None = None) -> Iterator[importlib.me
         try:
             yield from dist.entry_points
         except Exception as error:
-            if faults is not None:
-                faults[name] = plain(f"its entry_points.txt cannot be read: {type(error).__name__}: {error}", 300)
+            faults[name] = plain(f"its entry_points.txt cannot be read: {type(error).__name__}: {error}", 300)
 
 
 def _about(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
