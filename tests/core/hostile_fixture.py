@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import sys
@@ -31,7 +32,9 @@ from novum import (
     Undefined,
     Vector,
 )
+from novum.executors import InlineExecutor
 from novum.mlp import Mlp
+from novum.proposers import Proposer
 
 HOME = Path(__file__).parent
 CALLS: list[int] = []
@@ -461,3 +464,90 @@ class MeansOfBatches(SoundEvaluator):
         scores = super().score(act, source, signature)
         each = [max(act(batch.inputs, batch.ids).value.numpy() == batch.targets) for batch in source.each(act)]
         return Scores({"id": scores.units["id"]}, {"accuracy": float(np.mean(each)) if each else Undefined("none")})
+
+
+class FlattersChance(SoundEvaluator):
+    metrics = (Metric("accuracy", "max", worst=0.0, low=0.0, high=1.0),)
+
+    def score(self, act: Any, source: Any, signature: Any) -> Scores:
+        scores = super().score(act, source, signature)
+        value: Any = scores.metrics["accuracy"]
+        half = value if isinstance(value, Undefined) else 0.5 + 0.5 * value
+        return Scores({"id": scores.units["id"]}, {"accuracy": half})
+
+
+# ------------------------------------------------------------------------------------------------- the smaller kinds
+
+
+def below_zero(share: float) -> float:
+    return 1 - 2 * share
+
+
+def counting(share: float) -> float:
+    CALLS.append(1)
+    return 1 / len(CALLS)
+
+
+def uphill(params: Any, learning_rate: float, weight_decay: float) -> Any:
+    import torch
+
+    return torch.optim.SGD(params, lr=learning_rate, maximize=True)
+
+
+def stubborn(params: Any, learning_rate: float, weight_decay: float) -> Any:
+    """An optimiser that steps at its own rate, whatever the schedule says."""
+    import torch
+
+    class Own(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            for group in self.param_groups:
+                group["lr"] = learning_rate
+            return super().step(closure)
+
+    return Own(params, lr=learning_rate)
+
+
+def forgetful(params: Any, learning_rate: float, weight_decay: float) -> Any:
+    import torch
+
+    class Own(torch.optim.Adam):
+        def state_dict(self) -> Any:
+            return super().state_dict() | {"state": {}}
+
+    return Own(params, lr=learning_rate)
+
+
+class LossOfItsOwnShape(novum.Technique):
+    def on_loss(self, loss: Any, net: Any, batch: Any) -> Any:
+        return loss.reshape(1)
+
+
+class KeepsAnObject(novum.Technique):
+    def on_build(self, net: Any) -> None:
+        self.net = net
+
+
+class Repeats(Proposer):
+    """Proposes one thing again and again."""
+
+    def propose(self, seen: Any) -> Any:
+        arms = seen.goal.arms["sample"]
+        return novum.Hypothesis(
+            "cosine is better", control=arms["control"], treatment=arms["treatment"], minimum_effect=0.1, max_seeds=5
+        )
+
+
+class Chatters(Proposer):
+    def propose(self, seen: Any) -> Any:
+        return "try a larger rate"
+
+
+class LosesAJob(InlineExecutor):
+    def run(self, jobs: Any) -> Iterator[Any]:
+        yield from list(super().run(jobs))[1:]
+
+
+class HidesFailures(InlineExecutor):
+    def run(self, jobs: Any) -> Iterator[Any]:
+        for result in super().run(jobs):
+            yield dataclasses.replace(result, value=result.value or {}, error=None)

@@ -63,6 +63,7 @@ MODELS = {
 }
 EVALUATORS = {
     "RewardsShuffled": ("shuffled_answers_get_chance", "compare each answer with the target of its own unit"),
+    "FlattersChance": ("shuffled_answers_get_chance", "the task says that chance is 0.25"),
     "WrongDirection": ("metrics_point_their_way", "accuracy says 'min', and is 1 with all answers right"),
     "BeyondItsRange": ("scores_are_whole", "accuracy is 1.0, outside of its range from 0.0 to 0.5"),
     "WorstIsGood": ("metrics_are_sound", "a diverged trial would be better than a bad one"),
@@ -71,9 +72,33 @@ EVALUATORS = {
     "UnorderedRows": ("scores_are_whole", "keep `id` in the order of source.each"),
     "MeansOfBatches": ("scores_do_not_depend_on_batches", "aggregate over units, not over batches"),
 }
+SCHEDULES = {
+    "below_zero": ("a_schedule_is_a_factor", "the factor is -"),
+    "counting": ("a_schedule_is_a_factor", "depends on what was asked before"),
+}
+OPTIMIZERS = {
+    "uphill": ("an_optimizer_descends", "after 200 steps down a bowl the loss is"),
+    "stubborn": ("an_optimizer_descends", "with a rate of 0 in its groups it moves weight, bias"),
+    "forgetful": ("an_optimizer_resumes_exactly", "the parameters after resuming are others"),
+}
+TECHNIQUES = {
+    "LossOfItsOwnShape": ("a_technique_keeps_shapes", "give the loss: a finite tensor without dimensions"),
+    "KeepsAnObject": ("a_technique_keeps_its_state", "its state cannot be kept"),
+}
+PROPOSERS = {
+    "Repeats": ("nothing_is_proposed_twice", "'cosine is better' was registered and is proposed again"),
+    "Chatters": ("it_proposes_hypotheses", "`propose` gives str"),
+}
+EXECUTORS = {
+    "LosesAJob": ("every_job_ends_once", "job-0 never ended"),
+    "HidesFailures": ("a_failing_job_fails_alone", "the job that raised ValueError ended with None"),
+}
 HOSTILE = [
     (kind, name, *caught)
-    for kind, table in (("task", TASKS), ("model", MODELS), ("evaluator", EVALUATORS))
+    for kind, table in (
+        *(("task", TASKS), ("model", MODELS), ("evaluator", EVALUATORS), ("schedule", SCHEDULES)),
+        *(("optimizer", OPTIMIZERS), ("technique", TECHNIQUES), ("proposer", PROPOSERS), ("executor", EXECUTORS)),
+    )
     for name, caught in table.items()
 ]
 

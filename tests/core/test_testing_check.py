@@ -97,7 +97,7 @@ def test_a_plugin_that_harms_its_process_fails_its_own_check_and_no_other(
         ("early", "imports torch; import inside the methods"),
         ("loud", "prints 6 bytes ('hello"),
         ("seeding", "seeds the global generator of Python"),
-        ("leaving", "leaves ['the thread"),
+        ("leaving", "leaves the thread 'Thread-1"),
         ("writing", "trace.txt"),
         ("raising", "RuntimeError: no such device"),
     ],

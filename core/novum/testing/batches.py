@@ -162,8 +162,7 @@ def _targets(targets: Any, signature: Signature) -> str | None:
         if low < 0 or high >= len(space.names):
             return (
                 f"a target is {low if low < 0 else high}, but there are {len(space.names)} classes, whose positions "
-                "are "
-                f"0 to {len(space.names) - 1}"
+                f"are 0 to {len(space.names) - 1}"
             )
     if space.kind == "controls" and array.shape[1:] != (len(space.low),):
         return f"the targets are of shape {array.shape}; controls are (B, {len(space.low)})"

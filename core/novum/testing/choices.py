@@ -42,8 +42,7 @@ def fingerprint_follows_the_data(subject: Subject) -> None:
         expect(
             other.fingerprint() != found,
             f"with {told} the data are others, but the fingerprint is still {found[:40]!r}; hash what is read, so "
-            "that no "
-            "trial on old data passes for one on new",
+            "that no trial on old data passes for one on new",
         )
     if not tried:
         raise Inapplicable(

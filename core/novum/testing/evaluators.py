@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SHUFFLES = 10
 MARGIN = 0.05
 """Share of the way from right to wrong that shuffled answers must lie below right ones, at least."""
+FLATTERED = 0.25
+"""Share of the way from chance to right that shuffled answers may reach: a few dozen units scatter."""
 NEAR = 1e-6
 
 
@@ -173,8 +175,7 @@ def metrics_are_sound(subject: Subject) -> None:
         expect(
             not bad,
             f"the worst value of {each.name!r} is {each.worst}, but it can go to {end} (direction "
-            f"{each.direction!r}); a "
-            "diverged trial would be better than a bad one",
+            f"{each.direction!r}); a diverged trial would be better than a bad one",
         )
 
 
@@ -195,8 +196,7 @@ def scores_are_whole(subject: Subject) -> None:
         expect(
             at is None and len(given) == len(ids),
             f"there are {len(given)} rows for {len(ids)} units; row {at} is {given[at : (at or 0) + 1]}: keep `id` in "
-            "the "
-            "order of source.each",
+            "the order of source.each",
         )
         for metric in made.evaluator.metrics:
             _within(metric, scores)
@@ -217,8 +217,7 @@ def _within(metric: Metric, scores: Scores) -> None:
         expect(
             math.isclose(mean, value, rel_tol=1e-6, abs_tol=1e-9),
             f"the column {metric.name!r} has the mean {mean:.9g}, and the metric is {value:.9g}; a column of a "
-            "metric's "
-            "name holds its per-unit scores",
+            "metric's name holds its per-unit scores",
         )
         steps = not metric.per_unit or all(each in (0, 1) for each in column)
         expect(steps, f"{metric.name} says per_unit=True, but a unit's score is neither 0 nor 1")
@@ -263,8 +262,7 @@ def right_answers_get_the_best_score(subject: Subject) -> None:
             expect(
                 math.isclose(value, metric.best, abs_tol=1e-6),
                 f"{metric.name} of answers that are all right is {value}, and its best value is {metric.best}; look "
-                "at its "
-                "direction, its range and its formula",
+                "at its direction, its range and its formula",
             )
 
 
@@ -272,6 +270,7 @@ def right_answers_get_the_best_score(subject: Subject) -> None:
 def shuffled_answers_get_chance(subject: Subject) -> None:
     made = bench(subject)
     primary: Metric = made.evaluator.metrics[0]
+    scale = subject.task().observe().scale
     right = _number(made.score().metrics[primary.name])
     values = [_number(made.score(shuffled(made, number)).metrics[primary.name]) for number in range(SHUFFLES)]
     mean = math.fsum(values) / len(values)
@@ -280,9 +279,15 @@ def shuffled_answers_get_chance(subject: Subject) -> None:
     expect(
         sign * (right - mean) > MARGIN * room,
         f"{primary.name} of right answers is {right:.4g}, and of the same ones given to other units {mean:.4g}; "
-        "compare "
-        "each answer with the target of its own unit",
+        "compare each answer with the target of its own unit",
     )
+    if scale is not None and scale.metric == primary.name:
+        place = (mean - scale.chance) / (right - scale.chance)
+        expect(
+            place <= FLATTERED,
+            f"{primary.name} of answers given to other units is {mean:.4g}, while the task says that chance is "
+            f"{scale.chance:.4g}; give nothing for what is guessed, or correct the task's scale",
+        )
 
 
 @law("a metric gets worse, in the direction that it says, as answers become wrong", "evaluator")
@@ -302,8 +307,7 @@ def metrics_point_their_way(subject: Subject) -> None:
         expect(
             strict,
             f"{metric.name} says {metric.direction!r}, and is {values[0]:.4g} with all answers right, {values[1]:.4g} "
-            "with "
-            f"half, {values[2]:.4g} with none",
+            f"with half, {values[2]:.4g} with none",
         )
 
 

@@ -83,7 +83,7 @@ def nothing_is_imported_early(subject: Subject) -> None:
         ("leaves", told["left"]),
         ("changes the process:", told["changed"]),
     ):
-        expect(not seen, f"{where} {what} {seen[:1]}; do that in a method, or not at all")
+        expect(not seen, f"{where} {what} {', '.join(seen[:3])}; do that in a method, or not at all")
     expect(not told["output"], f"{where} prints {told['output']} bytes ({told['head'][:60]!r}…); print nothing")
     expect(not told["random"], f"{where} seeds the global generator of Python; draw from the `seed` that methods get")
 
@@ -150,8 +150,7 @@ def options_are_described(subject: Subject) -> None:
         expect(
             field.description,
             f"the option {name!r} of {owner.__qualname__} has no description; write a string below it that says what "
-            "it "
-            "is, in which unit",
+            "it is, in which unit",
         )
 
 
@@ -203,7 +202,9 @@ def constructing_opens_nothing(subject: Subject) -> None:
     with watched(subject.folder / "constructing") as traces:
         cls(config)
     for what, seen in (("reads", traces.read), ("writes", traces.written), ("leaves", traces.left)):
-        expect(not seen, f"{subject.name}(config) {what} {seen[:1]}; keep the options, and do that in a method")
+        expect(
+            not seen, f"{subject.name}(config) {what} {', '.join(seen[:3])}; keep the options, and do that in a method"
+        )
     expect(not traces.output, f"{subject.name}(config) prints {traces.head[:60]!r}; print nothing")
 
 

@@ -77,8 +77,7 @@ def it_leaves_no_trace(subject: Subject) -> None:
     expect(
         not traces.left,
         f"it leaves {', '.join(traces.left)} running; end what a method starts before it returns, or in the source's "
-        "own "
-        "end (`close`, `__del__`)",
+        "own end (`close`, `__del__`)",
     )
     expect(not traces.changed, f"it changes the process: {'; '.join(traces.changed)}; put back what was there")
 

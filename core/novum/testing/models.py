@@ -111,8 +111,7 @@ def losses_are_finite_with_gradients(subject: Subject) -> None:
     expect(
         not bare,
         f"no loss reaches {', '.join(bare[:3])}, though the prefix names it; use it, freeze it (requires_grad=False), "
-        "or "
-        "name a prefix without it",
+        "or name a prefix without it",
     )
 
 
@@ -159,10 +158,8 @@ def losses_are_means(subject: Subject) -> None:
             expect(
                 math.isclose(whole, mean, rel_tol=1e-3, abs_tol=1e-4),
                 f"the loss {loss.name!r} of a batch is {whole:.6g}, and {mean:.6g} from its halves; a batch that does "
-                "not "
-                "fit into memory is computed in pieces: take the mean over units, not their sum, nor a statistic of "
-                "the "
-                "whole batch",
+                "not fit into memory is computed in pieces: take the mean over units, not their sum, nor a statistic "
+                "of the whole batch",
             )
             break
 

@@ -91,8 +91,7 @@ class Subject:
         if not names:
             raise Inapplicable(
                 f"no installed model takes {signature.inputs.kind} inputs and {signature.outputs.kind} outputs; name "
-                "one "
-                "as `model` in the test, or install one"
+                "one as `model` in the test, or install one"
             )
         own = [name for name in names if self._brings("model", name)]
         return made("model", (own or names)[0])

@@ -173,10 +173,8 @@ def splits_share_no_content(subject: Subject) -> None:
         expect(
             not count,
             f"{count} units of {pair.split('-')[1]} also stand, with their exact content, in {pair.split('-')[0]}; "
-            "divide "
-            "with novum.split(…, content=…), or say `own_splits = True` in the test where the data bring their "
-            "division "
-            "(on the command line --own-splits)",
+            "divide with novum.split(…, content=…), or say `own_splits = True` in the test where the data bring "
+            "their division (on the command line --own-splits)",
         )
 
 
@@ -227,8 +225,7 @@ def training_never_ends(subject: Subject) -> None:
             except Exception as error:
                 raise Broken(
                     f"`next` raised {type(error).__name__} ({error}) after {number} batches, {seen} units; begin the "
-                    "next "
-                    "pass there, as novum.Examples does"
+                    "next pass there, as novum.Examples does"
                 ) from error
             expect(
                 isinstance(batch, Batch), f"`next` gave {batch!r} after {seen} units; give a novum.Batch, without end"
@@ -252,8 +249,7 @@ def another_seed_gives_other_batches(subject: Subject) -> None:
     expect(
         first != other,
         f"the first {DRAWS} training batches are the same for two seeds; order and draws must follow from the `seed` "
-        "that "
-        "`source` gets, not from a constant",
+        "that `source` gets, not from a constant",
     )
 
 
@@ -270,8 +266,7 @@ def another_process_gives_the_same_bytes(subject: Subject) -> None:
         expect(
             first[name] == other[name],
             f"{name} differs between two processes; a set, `hash()`, the clock or a file's order decides it: sort, "
-            "and use "
-            "hashlib or novum.content_hash",
+            "and use hashlib or novum.content_hash",
         )
 
 

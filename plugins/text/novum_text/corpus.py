@@ -193,7 +193,8 @@ def _divide(tables: Mapping[str, Table], how: Division) -> dict[str, Table]:
     whole = tables["train"]
     rows = split(
         [content_hash(text) for text in whole.texts],
-        **shares,
+        dev=shares["dev"],
+        test=shares["test"],
         stratify=whole.labels if how.stratify else None,
         group=whole.groups,
     )

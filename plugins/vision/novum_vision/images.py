@@ -106,7 +106,7 @@ def divide(names: tuple[str, ...], given: Mapping[str, Images], dev: float, test
         return Dataset(names, dict(given))
     whole = given["train"]
     content = [content_hash(pixels) for pixels in whole.pixels]
-    rows = split(whole.ids, **shares, stratify=whole.labels.tolist(), content=content)
+    rows = split(whole.ids, dev=shares["dev"], test=shares["test"], stratify=whole.labels.tolist(), content=content)
     taken = {part: whole.take(rows[part]) for part in SPLITS if part == "train" or shares[part] > 0}
     return Dataset(names, {**given, **taken})
 
