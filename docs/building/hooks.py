@@ -44,7 +44,7 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, *, config: Any) -> Files:
     """Add the pages that are no Markdown file in docs/; a notebook's own file stays beside its page, to be fetched."""
     made = {name: (ROOT / source).read_text(encoding="utf-8") for source, name in OUTSIDE.items()}
-    made["messages.md"] = messages.page(ROOT / "core" / "novum")
+    made["messages.md"] = messages.page([ROOT / "core" / "novum", *sorted(ROOT.glob("plugins/*/novum_*"))])
     for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         made[f"notebooks/{path.stem}.md"] = notebooks.page(path)
     for name, text in made.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,10 @@ EXITS = {
     "DataError": 2,
     "MismatchError": 2,
     "PluginError": 2,
+    "StudyFolderError": 2,
     "StudyError": 3,
+    "NestedStudyError": 3,
+    "DisconnectedError": 3,
     "DiskFullError": 3,
     "RegistrationError": 3,
     "SplitClosed": 1,
@@ -40,14 +44,14 @@ class Message:
 
 
 def found(package: Path) -> Iterator[Message]:
-    """The messages of every `raise KIND(…)` below a package's folder whose text is written there, file by file."""
+    """The messages of every error below a package's folder whose text is written where it is made, file by file."""
     for path in sorted(package.rglob("*.py")):
         module = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args):
+            if not (isinstance(node, ast.Call) and node.args):
                 continue
-            kind = ast.unparse(node.exc.func).rpartition(".")[2]
-            text = FLAT.sub(" ", _text(node.exc.args[0])).strip()
+            kind = ast.unparse(node.func).rpartition(".")[2]
+            text = FLAT.sub(" ", _text(node.args[0])).strip()
             if kind in EXITS and text.strip("… .;:"):
                 yield Message(kind, text, module)
 
@@ -63,9 +67,21 @@ def _text(node: ast.expr) -> str:
     return "…"
 
 
-def page(package: Path) -> str:
-    """The page: messages by exit code and class, then by module."""
-    every = list(dict.fromkeys(found(package)))
+@functools.cache
+def texts(packages: tuple[Path, ...]) -> frozenset[str]:
+    """Every text in the code of packages' folders, raised there or not, with "…" for values."""
+    return frozenset(
+        FLAT.sub(" ", _text(node))
+        for package in packages
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.JoinedStr | ast.Constant | ast.BinOp)
+    )
+
+
+def page(packages: Iterable[Path]) -> str:
+    """The page: messages by exit code and class, then by module, of packages' folders."""
+    every = list(dict.fromkeys(each for package in packages for each in found(package)))
     parts = [HEAD]
     for kind in sorted(EXITS, key=lambda kind: (-EXITS[kind], list(EXITS).index(kind))):
         own = [each for each in every if each.kind == kind]
