@@ -55,7 +55,7 @@ def _tidied(notebook: Any, paths: dict[str, str]) -> Any:
             cell.outputs = _merged(cell.outputs)
             for each in cell.outputs:
                 if each.output_type == "stream":
-                    each.text = ESCAPES.sub("", each.text)
+                    each.text = ESCAPES.sub("", each.text).replace("\r\n", "\n")
     text = nbformat.writes(notebook)
     for found, shown in paths.items():
         text = text.replace(found, shown)

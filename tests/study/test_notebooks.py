@@ -98,6 +98,21 @@ def test_a_committed_notebook_was_run_in_order_to_its_end(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
+def test_no_command_of_a_committed_notebook_failed(name: str) -> None:
+    printed = "\n".join(said(cell, "stdout") for cell in code(committed(name)))
+
+    assert (
+        re.findall(r"^(?:error: .*|Traceback .*|(?:ERROR|FAILED) .*|.*\b\d+ (?:failed|errors?)\b.*)$", printed, re.M)
+        == []
+    )
+
+
+def test_the_notebook_of_a_team_runs_the_contracts_of_its_task(pair: Any) -> None:
+    if "TaskContract" in json.dumps(pair[0]):
+        assert all(re.search(r"\b\d+ passed", json.dumps(each)) for each in pair)
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_committed_notebook_names_no_place_of_a_machine(name: str) -> None:
     text = "\n".join(
         "".join(map(str, cell["source"])) + json.dumps(cell.get("outputs")) for cell in code(committed(name))
