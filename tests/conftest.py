@@ -45,19 +45,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="module", autouse=True)
 def _adoptions_end_with_their_module() -> Iterator[None]:
     """A class that a fixture of a whole module hands in is no plugin of the next module."""
-    from novum import plugins
+    from novum.plugins import own
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "_adopted", dict(plugins._adopted))
+        patch.setattr(own, "_adopted", dict(own._adopted))
         yield
 
 
 @pytest.fixture(autouse=True)
 def _adoptions_end_with_their_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """A class that one test hands in is no plugin of the next."""
-    from novum import plugins
+    from novum.plugins import own
 
-    monkeypatch.setattr(plugins, "_adopted", dict(plugins._adopted))
+    monkeypatch.setattr(own, "_adopted", dict(own._adopted))
 
 
 @pytest.fixture(scope="session")

@@ -43,11 +43,14 @@ _HOMES = {
         "StudyError",
     ),
     "novum.evaluator": ("Evaluator",),
+    "novum.executors": ("Executor", "LocalExecutor"),
     "novum.claimfile": ("load", "load_all"),
     "novum.idea": ("optimizer", "plugin", "schedule", "technique"),
     "novum.hypothesize": ("Comparison", "Hypothesis"),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
+    "novum.plugins": ("CONTRACT",),
+    "novum.proposers": ("Proposer",),
     "novum.recipe": ("Recipe",),
     "novum.seeds": ("Seed",),
     "novum.sources": ("Examples", "content_hash", "split"),
@@ -61,6 +64,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = "0.1.0"
 __all__ = [
+    "CONTRACT",
     "Act",
     "Actions",
     "Arm",
@@ -74,10 +78,12 @@ __all__ = [
     "Episodes",
     "Evaluator",
     "Examples",
+    "Executor",
     "Fact",
     "Hypothesis",
     "Image",
     "InputError",
+    "LocalExecutor",
     "Loss",
     "Metric",
     "MismatchError",
@@ -87,6 +93,7 @@ __all__ = [
     "PluginError",
     "Prediction",
     "Preparation",
+    "Proposer",
     "Recipe",
     "RegistrationError",
     "Run",
@@ -204,6 +211,8 @@ if TYPE_CHECKING:
         StudyError as StudyError,
     )
     from novum.evaluator import Evaluator as Evaluator
+    from novum.executors import Executor as Executor
+    from novum.executors import LocalExecutor as LocalExecutor
     from novum.hypothesize import Comparison as Comparison
     from novum.hypothesize import Hypothesis as Hypothesis
     from novum.idea import optimizer as optimizer
@@ -217,6 +226,8 @@ if TYPE_CHECKING:
     from novum.observe import Observation as Observation
     from novum.observe import Scale as Scale
     from novum.observe import majority as majority
+    from novum.plugins import CONTRACT as CONTRACT
+    from novum.proposers import Proposer as Proposer
     from novum.recipe import Recipe as Recipe
     from novum.run import Run as Run
     from novum.seeds import Seed as Seed

@@ -112,13 +112,13 @@ def test_a_worker_runs_the_file_anew_and_refuses_it_once_it_changed(
     plugins.read(path)
     here, code = plugins.load("technique", "half-step"), plugins.local_code("technique", "half-step")
     assert code is not None
-    monkeypatch.setattr(plugins, "_adopted", {})  # a worker knows nothing
+    monkeypatch.setattr(plugins.own, "_adopted", {})  # a worker knows nothing
     monkeypatch.delitem(sys.modules, here.__module__)
 
     plugins.receive("technique", dataclasses.asdict(code))
 
     assert plugins.load("technique", "half-step") is not here
-    monkeypatch.setattr(plugins, "_adopted", {})
+    monkeypatch.setattr(plugins.own, "_adopted", {})
     path.write_text(IDEA + "\n")
     with pytest.raises(
         PluginError, match=r"idea.py changed while the study ran; start the script, or give the command"

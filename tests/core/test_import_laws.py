@@ -40,7 +40,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("novum.trackers.tensorboard",),
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
     "pydantic": (
-        *("novum.config", "novum.recipe", "novum.claimfile"),
+        *("novum.config", "novum.recipe", "novum.claimfile", "novum.schema", "novum.cli.catalogue"),
         *("novum.mlp", "novum.runner.techniques"),
     ),
     "tomllib": ("novum.toml",),
@@ -90,6 +90,9 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.arm": ("numpy", "torch"),
     "novum.claimfile": ("numpy", "torch"),
     "novum.plugins": ("numpy", "torch"),
+    "novum.plugins.installed": ("novum.plugins.own", "novum.plugins.origin", "stevedore", "numpy", "torch"),
+    "novum.schema": ("numpy", "torch"),
+    "novum.example": ("numpy", "torch"),
     "novum.technique": ("numpy", "torch"),
     "novum.idea": ("numpy", "torch"),
     "novum.ledger": ("numpy", "torch"),

@@ -103,8 +103,8 @@ def test_a_broken_plugin_breaks_only_itself(asked: dict[str, Any]) -> None:
 
 
 def test_a_name_brought_twice_is_an_error_that_names_both(asked: dict[str, Any]) -> None:
-    assert "broken-plugins (fine:Fine)" in asked["twice"]
-    assert "rival-plugins (rival:Model)" in asked["twice"]
+    assert "broken-plugins 1.0 (fine:Fine)" in asked["twice"]
+    assert "rival-plugins 1.0 (rival:Model)" in asked["twice"]
 
 
 def test_an_unknown_name_comes_with_the_closest_one_and_all_others(asked: dict[str, Any]) -> None:

@@ -61,9 +61,9 @@ FACE = [
 
 
 def test_all_is_sorted_and_complete() -> None:
-    assert novum.__all__ == sorted(set(novum.__all__))
+    assert novum.__all__ == sorted(set(novum.__all__), key=lambda name: (not name.isupper(), name))  # constants first
     assert set(novum.__all__) == set(novum._HOME) | {"__version__"}
-    assert dir(novum) == novum.__all__
+    assert dir(novum) == sorted(novum.__all__)
 
 
 @pytest.mark.parametrize("name", novum.__all__)

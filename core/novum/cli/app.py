@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from novum.arm import Arm
-from novum.cli import catalogue, doctor, record, status
+from novum.cli import catalogue, doctor, record, scaffold, status
 from novum.cli.follow import Follow
 from novum.cli.preview import print_preview
 from novum.cli.terminal import Curve, Terminal, rows_table, show
@@ -381,10 +381,10 @@ def observe(
 def _any_model(plugins: Any, task: Any) -> str:
     """Observing needs no model, but an arm has one: the first that fits."""
     signature = plugins.create("task", task.name, task.options).signature()
-    fitting = plugins.fitting(signature)
-    if not fitting:
+    fitting = plugins.any_fitting(signature)
+    if fitting is None:
         raise ConfigError(f"no installed model fits the task {task.name!r}; name one with model=….")
-    return str(fitting[0])
+    return str(fitting)
 
 
 def parse_arm(words: list[str]) -> Arm:
@@ -430,4 +430,5 @@ def parse_arm(words: list[str]) -> Arm:
 status.add(app)
 record.add(app)
 catalogue.add(app)
+scaffold.add(catalogue.plugins)
 doctor.add(app)

@@ -1,60 +1,30 @@
-"""Installed plugins: the only place that knows stevedore.
+"""A person's own code: classes and functions of a script, a notebook or a file, usable beside what is installed.
 
-Listing reads names alone and imports nothing; loading one imports that one, and its failure is its own.
-A person (never a file) may also hand in code of their own: see `adopt`, `offer` and `read`.
+A person hands them in, never a file: see `adopt`, `offer` and `read`. They travel to workers as names and a hash.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import importlib.util
 import inspect
 import os
 import re
 import sys
 import traceback
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NoReturn
 
-from novum import config
-from novum.errors import ConfigError, DataError, PluginError, StudyError, closest
+from novum.errors import ConfigError, DataError, PluginError, StudyError
+from novum.plugins.installed import listings
 
-NAMESPACES: Mapping[str, str] = MappingProxyType(
-    {
-        "task": "novum.tasks",
-        "model": "novum.models",
-        "evaluator": "novum.evaluators",
-        "proposer": "novum.proposers",
-        "executor": "novum.executors",
-        "tracker": "novum.trackers",
-        "optimizer": "novum.optimizers",
-        "schedule": "novum.schedules",
-        "technique": "novum.techniques",
-    }
-)
 LOCAL = "local:"
 """Prefix of the names of classes handed in by a script; a claim file cannot create such a name."""
-NOT_INSTALLED = "not installed"
-"""Stands for the version of code that a person handed in."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-
-
-@dataclass(frozen=True)
-class Listing:
-    """One installed entry point, read without importing it."""
-
-    kind: str
-    name: str
-    value: str
-    distribution: str
-    version: str
 
 
 @dataclass(frozen=True)
@@ -79,82 +49,19 @@ class NestedStudyError(StudyError):
     """A script that a worker reads for a class came to the point where it starts a study."""
 
 
-def listings(kind: str | None = None) -> list[Listing]:
-    """All installed plugins of one kind or of every kind, sorted by kind and name; imports none of them."""
-    kinds = sorted(NAMESPACES) if kind is None else [each for each in NAMESPACES if each == kind]
-    return [one for each in kinds for one in _installed(each, tuple(sys.path))]
+def adopted(kind: str, name: str) -> Any:
+    """The class or function that goes by this name here and is not installed; None where there is none."""
+    found = _adopted.get((kind, name))
+    return found[0] if found else None
 
 
-@functools.cache  # reading the metadata of every distribution takes 10 ms and more, and a trial asks several times
-def _installed(kind: str, path: tuple[str, ...]) -> tuple[Listing, ...]:
-    found = set()
-    for point in importlib.metadata.entry_points(group=NAMESPACES[kind]):
-        dist = point.dist
-        name, version = (dist.name, dist.version) if dist is not None else ("unknown", "unknown")
-        found.add(Listing(kind, point.name, point.value, name, version))
-    return tuple(sorted(found, key=lambda one: (one.name, one.distribution)))
-
-
-def names(kind: str) -> list[str]:
-    """Names that can be loaded, sorted; raises ConfigError for an unknown kind."""
-    if kind not in NAMESPACES:
-        raise ConfigError(f"unknown kind of plugin {kind!r}; {closest(kind, NAMESPACES)}.")
-    return sorted({one.name for one in listings(kind)} | {name for which, name in _adopted if which == kind})
-
-
-def load(kind: str, name: str) -> Any:
-    """The class or function behind `name`; imports that plugin and no other.
-
-    Raises PluginError when it is not installed (with the closest names), when two distributions bring the same
-    name, or when its import fails in any way short of killing the process.
-    """
-    if (kind, name) in _adopted:
-        return _adopted[kind, name][0]
-    owners = [one for one in listings(kind) if one.name == name]
-    if not owners:
-        raise PluginError(
-            f"no {kind} is called {name!r}; {closest(name, names(kind))}. "
-            f"A plugin that is missing is installed with pip (`novum plugins list` shows what is there); one of your "
-            "own file is loaded with `novum --load FILE`."
-        )
-    if len(owners) > 1:
-        both = " and ".join(f"{one.distribution} ({one.value})" for one in owners)
-        raise PluginError(f"the {kind} {name!r} is brought by {both}; uninstall one of them.")
-    return _load(kind, name, owners[0].distribution)
-
-
-def complete(kind: str, name: str) -> Any:
-    """What `load` gives, after a look that the libraries which it says it imports are installed; imports none of them.
-
-    Raises PluginError (see `load`), also for a missing library, with the command that installs it.
-    """
-    found = load(kind, name)
-    for module in getattr(found, "imports", ()):
-        package = module.split(".")[0]
-        if importlib.util.find_spec(package) is None:
-            raise PluginError(
-                f"the {kind} {name!r} needs {package}, which is not installed: `pip install {package}`, or choose "
-                f"another of {', '.join(each for each in names(kind) if each != name)}."
-            )
-    return found
-
-
-@functools.cache
-def _load(kind: str, name: str, distribution: str) -> Any:
-    from stevedore.driver import DriverManager
-
-    try:
-        with _outlived():
-            return DriverManager(NAMESPACES[kind], name, invoke_on_load=False).driver
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"the {kind} {name!r} of {distribution} cannot be imported: {type(error).__name__}: {error}. "
-            "Other plugins are not affected; install what it needs or report this to its authors."
-        ) from error
+def adopted_names(kind: str) -> set[str]:
+    """Names of one kind that were handed in."""
+    return {name for which, name in _adopted if which == kind}
 
 
 @contextmanager
-def _outlived() -> Iterator[None]:
+def outlived() -> Iterator[None]:
     """Let an import that ends the process by `os._exit` raise instead, so that its plugin can be named."""
 
     def leave(status: int) -> NoReturn:
@@ -165,15 +72,6 @@ def _outlived() -> Iterator[None]:
         yield
     finally:
         os._exit = before
-
-
-def create(kind: str, name: str, options: Mapping[str, Any]) -> Any:
-    """Load a task, model or evaluator, validate its options and construct it.
-
-    Raises PluginError (see `load`) or ConfigError (see `novum.config.parse`).
-    """
-    cls = load(kind, name)
-    return cls(config.parse(cls.Config, options, f"{kind} {name!r}"))
 
 
 def adopt(kind: str, cls: type[Any]) -> str:
@@ -289,7 +187,7 @@ def _run(file: str, sha256: str) -> None:
     sys.modules[module] = loaded
     _receiving.append(file)
     try:
-        with _outlived():
+        with outlived():
             spec.loader.exec_module(loaded)
     except NestedStudyError:
         pass  # a script: what it defines before its first study is all that its first study can use
@@ -351,75 +249,3 @@ def refuse_within_worker() -> None:
             f"a worker that reads {_receiving[-1]} for a class came to a study there, and starts none. Move the class "
             "into a module of its own and import it, or use executor='inline'."
         )
-
-
-def provenance(kind: str, name: str) -> dict[str, Any]:
-    """What decides a plugin's behaviour: {"distribution", "version", "sources", "requires"}.
-
-    "sources" is a SHA-256 over its top-level package's Python files; "requires" maps the distributions that it
-    declares to the versions that are installed.
-    """
-    code = local_code(kind, name)
-    if code is not None:
-        return {
-            "distribution": Path(code.file).name if code.file else "this process",  # wherever the file lies
-            "version": NOT_INSTALLED,
-            "sources": code.sha256,
-            "requires": {},
-        }
-    listing = next(one for one in listings(kind) if one.name == name)
-    package = listing.value.split(":")[0].split(".")[0]
-    return {
-        "distribution": listing.distribution,
-        "version": listing.version,
-        "sources": "" if package == "novum" else package_hash(package),
-        "requires": _requirements(listing.distribution),
-    }
-
-
-@functools.cache
-def package_hash(package: str, only: tuple[str, ...] = ()) -> str:
-    """SHA-256 over the Python files of a top-level package, by relative path; `only` limits it to some prefixes."""
-    spec = importlib.util.find_spec(package)
-    if spec is None:
-        raise PluginError(f"the package {package!r} is not installed.")
-    digest = hashlib.sha256()
-    roots = [Path(root) for root in spec.submodule_search_locations or []]
-    files = {path.relative_to(root).as_posix(): path for root in roots for path in root.rglob("*.py")}
-    if not roots and spec.origin is not None:
-        files = {Path(spec.origin).name: Path(spec.origin)}
-    for relative in sorted(files):
-        if not only or relative.startswith(only):
-            digest.update(f"{relative}\0".encode())
-            digest.update(hashlib.sha256(files[relative].read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _requirements(distribution: str) -> dict[str, str]:
-    import re
-
-    found: dict[str, str] = {}
-    for line in importlib.metadata.requires(distribution) or []:
-        name = re.split(r"[ ;<>=!~\[(]", line, maxsplit=1)[0]
-        if "extra ==" not in line:
-            try:
-                found[name] = importlib.metadata.version(name)
-            except importlib.metadata.PackageNotFoundError:
-                found[name] = "not installed"
-    return dict(sorted(found.items()))
-
-
-def fitting(signature: Any) -> list[str]:
-    """Names of the installed models that fit a signature; one that cannot be imported is left out."""
-    by_kind: dict[bool, list[str]] = defaultdict(list)
-    for name in names("model"):
-        try:
-            by_kind[fits(load("model", name), signature)].append(name)
-        except PluginError:
-            continue
-    return by_kind[True]
-
-
-def fits(cls: Any, signature: Any) -> bool:
-    """Whether a model class fits a signature by the kinds of its inputs and outputs."""
-    return signature.inputs.kind in cls.inputs and signature.outputs.kind in cls.outputs
