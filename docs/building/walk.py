@@ -42,8 +42,8 @@ def environment(folder: Path) -> dict[str, str]:
     """Makes a virtual environment in a folder; gives the variables under which commands use it."""
     venv.create(folder, with_pip=True)
     (own,) = folder.glob("lib/python3*/site-packages")
-    for name in ("setuptools", "pkg_resources", "_distutils_hack"):  # older than the ones lent
-        subprocess.run(["rm", "-rf", str(own / name)], check=True)
+    words = [folder / "bin" / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"]  # hides the lent one
+    subprocess.run(words, check=True, capture_output=True)
     lent = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     (own / "lent.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in lent))
     program = folder / "bin" / "novum"
