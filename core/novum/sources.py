@@ -171,6 +171,7 @@ def split(
     test: float = 0.2,
     stratify: Sequence[Any] | None = None,
     group: Sequence[Any] | None = None,
+    content: Sequence[Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Divide units into "train", "dev" and "test": ascending row positions, disjoint and complete.
 
@@ -182,16 +183,19 @@ def split(
     group: one group per unit (a document, a speaker); units of one group, and units that share an id, never
         part. With both, a group counts for the class that most of its units have.
 
+    content: what each unit is, or a hash of it (`content_hash`); exact duplicates, whatever their ids, never part: a
+        copy in `dev` or `test` of what was learned by heart would be no new data.
+
     Raises ConfigError for shares out of range, and DataError when lengths differ or when a split with a positive
     share stays empty.
     """
     if not (dev >= 0 and test >= 0 and dev + test < 1):
         raise ConfigError(f"split: dev={dev!r} and test={test!r} must be shares, at least 0 and together below 1.")
-    for name, given in (("stratify", stratify), ("group", group)):
+    for name, given in (("stratify", stratify), ("group", group), ("content", content)):
         if given is not None and len(given) != len(ids):
             raise DataError(f"split: {len(ids)} ids and {len(given)} values of {name}; give one of each per unit.")
     members: dict[str, list[int]] = defaultdict(list)
-    for row, unit in enumerate(_together(ids, group)):
+    for row, unit in enumerate(_together(ids, group, content)):
         members[unit].append(row)
     strata: dict[str, list[str]] = defaultdict(list)
     for name, rows in members.items():
@@ -214,9 +218,9 @@ def split(
     return {part: np.array(sorted(rows), dtype=np.int64) for part, rows in found.items()}
 
 
-def _together(ids: Sequence[str], group: Sequence[Any] | None) -> list[str]:
-    """A name per unit, the same for units that share an id or a group, also by way of others."""
-    if group is None:
+def _together(ids: Sequence[str], group: Sequence[Any] | None, content: Sequence[Any] | None) -> list[str]:
+    """A name per unit, the same for units that share an id, a group or their content, also by way of others."""
+    if group is None and content is None:
         return [str(unit) for unit in ids]
     above: dict[tuple[int, str], tuple[int, str]] = {}
 
@@ -225,10 +229,15 @@ def _together(ids: Sequence[str], group: Sequence[Any] | None) -> list[str]:
             above[name] = name = above[above[name]]
         return name
 
-    for unit, name in zip(ids, group, strict=True):  # the top is the smallest name, and groups come before ids
-        low, high = sorted((top((0, str(name))), top((1, str(unit)))))
-        above[high] = low
-    return [top((0, str(name)))[1] for name in group]
+    # The top is the smallest name: groups come before ids, and ids before what units hold.
+    held = None if content is None else [each if isinstance(each, str) else content_hash(each) for each in content]
+    kinds = [(0, group), (1, ids), (2, held)]
+    columns = [[(kind, str(each)) for each in column] for kind, column in kinds if column is not None]
+    for names in zip(*columns, strict=True):
+        for name in names[1:]:
+            low, high = sorted((top(names[0]), top(name)))
+            above[high] = low
+    return [top(name)[1] for name in columns[0]]
 
 
 def _common(labels: Sequence[Any]) -> str:

@@ -41,7 +41,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
     "pydantic": (
         *("novum.config", "novum.recipe", "novum.claimfile", "novum.schema", "novum.cli.catalogue"),
-        *("novum.mlp", "novum.runner.techniques"),
+        *("novum.mlp", "novum.runner.techniques", "novum.testing.every"),
     ),
     "tomllib": ("novum.toml",),
     "timm": ("novum.runner.optimizers",),
@@ -51,7 +51,12 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate"),
     "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare"),
     "novum.rehearse": ("novum.loop", "novum.run", "novum.study", "novum.cli"),
-    "novum.runner": ("novum.runner", "novum.run", "novum.trials", "novum.pieces", "novum.feed", "novum.cli"),
+    "novum.runner": (
+        *("novum.runner", "novum.run", "novum.trials", "novum.pieces", "novum.feed", "novum.cli"),
+        "novum.testing",  # plugins are tried as a trial would use them
+    ),
+    "novum.testing": ("novum.testing", "novum.cli.check"),
+    "pytest": ("novum.testing.contracts",),
     "novum.ledger": (
         "novum.ledger",
         "novum.study",
@@ -72,6 +77,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
         "novum.runner.crew",  # a private folder
         "novum.runner.ranks",  # how many cores there are
         "novum.runner.inventory",
+        *("novum.testing.executors", "novum.testing.isolation"),
     ),
 }
 NEVER: Mapping[str, tuple[str, ...]] = {
@@ -144,6 +150,7 @@ LATE: Mapping[str, tuple[str, ...]] = {
     "gymnasium": (),
     "sklearn": (),
     "PIL": (),
+    "pytest": (),
     "pandas": (),
     "pyarrow": (),
     "ray": (),

@@ -181,7 +181,33 @@ def test_units_that_share_an_id_stay_together_also_when_their_groups_differ(unit
     assert parts_met(parts, groups) == len(set(groups))
 
 
+@given(st.lists(st.integers(0, 30), min_size=60, max_size=90))
+def test_exact_duplicates_under_different_ids_stay_together(contents: list[int]) -> None:
+    ids = [f"id-{row}" for row in range(len(contents))]
+    units = [np.array([each, 1.5]) for each in contents]
+
+    try:
+        parts = split(ids, dev=0.2, test=0.2, content=units)
+    except DataError:
+        reject()
+
+    assert parts_met(parts, contents) == len(set(contents))
+    assert sum(len(rows) for rows in parts.values()) == len(ids)
+
+
+def test_units_that_are_all_different_are_divided_as_without_their_content() -> None:
+    ids = [f"id-{row}" for row in range(50)]
+
+    with_content = split(ids, content=[f"text {row}" for row in range(50)])
+
+    assert {part: rows.tolist() for part, rows in with_content.items()} == {
+        part: rows.tolist() for part, rows in split(ids).items()
+    }
+
+
 def test_one_class_or_group_per_unit_is_asked_for() -> None:
+    with pytest.raises(DataError, match="3 ids and 1 values of content"):
+        split(["a", "b", "c"], content=["x"])
     with pytest.raises(DataError, match="3 ids and 2 values of group"):
         split(["a", "b", "c"], group=[1, 2])
     with pytest.raises(DataError, match="3 ids and 4 values of stratify"):

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from rich.markup import escape
 
 from novum import plugins as registry
+from novum.cli.check import check
 from novum.cli.terminal import console as make_console
 from novum.cli.terminal import rows_table
 from novum.config import Config
@@ -32,6 +33,7 @@ plugins = typer.Typer(help="What is installed.", no_args_is_help=True, rich_mark
 
 def add(app: typer.Typer) -> None:
     """Put these commands on the application."""
+    plugins.command("check")(check)
     app.add_typer(plugins, name="plugins")
 
 

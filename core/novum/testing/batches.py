@@ -161,7 +161,8 @@ def _targets(targets: Any, signature: Signature) -> str | None:
         low, high = int(array.min()), int(array.max())
         if low < 0 or high >= len(space.names):
             return (
-                f"a target is {low if low < 0 else high}, but there are {len(space.names)} classes, whose positions are "
+                f"a target is {low if low < 0 else high}, but there are {len(space.names)} classes, whose positions "
+                "are "
                 f"0 to {len(space.names) - 1}"
             )
     if space.kind == "controls" and array.shape[1:] != (len(space.low),):

@@ -90,7 +90,7 @@ def joined(answers: Sequence[Prediction]) -> Prediction:
 
 
 def bench(subject: Subject) -> Bench:
-    """`dev` of the partner, with answers that are right. Raises Inapplicable where nothing is right or wrong in itself."""
+    """`dev` of the partner, with right answers. Raises Inapplicable where nothing is right or wrong in itself."""
     task = subject.task()
     signature = task.signature()
     source = task.source(Split.DEV, Seed(0, ("data",)), Recipe())
@@ -127,10 +127,14 @@ def _right(subject: Subject, signature: Signature, unit: Batch) -> Prediction:
 
 
 def shuffled(bench: Bench, number: int) -> dict[str, Prediction]:
-    """The right answers, each given to another unit."""
+    """The right answers, each given to another unit. Extras stay where they are: they tell of the unit's own inputs."""
     ids = list(bench.right)
     order = Seed(0, ("contract", "shuffle", str(number))).numpy().permutation(len(ids))
-    return {unit: bench.right[ids[at]] for unit, at in zip(ids, order.tolist(), strict=True)}
+    others = {unit: bench.right[ids[at]] for unit, at in zip(ids, order.tolist(), strict=True)}
+    return {
+        unit: dataclasses.replace(bench.right[unit], value=each.value, probabilities=each.probabilities)
+        for unit, each in others.items()
+    }
 
 
 def _wrongs(subject: Subject, made: Bench) -> dict[str, Prediction]:
@@ -168,7 +172,8 @@ def metrics_are_sound(subject: Subject) -> None:
         bad = end is not None and (each.worst > end if each.direction == "max" else each.worst < end)
         expect(
             not bad,
-            f"the worst value of {each.name!r} is {each.worst}, but it can go to {end} (direction {each.direction!r}); a "
+            f"the worst value of {each.name!r} is {each.worst}, but it can go to {end} (direction "
+            f"{each.direction!r}); a "
             "diverged trial would be better than a bad one",
         )
 
@@ -189,7 +194,8 @@ def scores_are_whole(subject: Subject) -> None:
         at = next((at for at in range(len(ids)) if at >= len(given) or given[at] != ids[at]), None)
         expect(
             at is None and len(given) == len(ids),
-            f"there are {len(given)} rows for {len(ids)} units; row {at} is {given[at : (at or 0) + 1]}: keep `id` in the "
+            f"there are {len(given)} rows for {len(ids)} units; row {at} is {given[at : (at or 0) + 1]}: keep `id` in "
+            "the "
             "order of source.each",
         )
         for metric in made.evaluator.metrics:
@@ -210,7 +216,8 @@ def _within(metric: Metric, scores: Scores) -> None:
         mean = math.fsum(map(float, column)) / len(column)
         expect(
             math.isclose(mean, value, rel_tol=1e-6, abs_tol=1e-9),
-            f"the column {metric.name!r} has the mean {mean:.9g}, and the metric is {value:.9g}; a column of a metric's "
+            f"the column {metric.name!r} has the mean {mean:.9g}, and the metric is {value:.9g}; a column of a "
+            "metric's "
             "name holds its per-unit scores",
         )
         steps = not metric.per_unit or all(each in (0, 1) for each in column)
@@ -255,7 +262,8 @@ def right_answers_get_the_best_score(subject: Subject) -> None:
         if metric.best is not None and not isinstance(value, Undefined):
             expect(
                 math.isclose(value, metric.best, abs_tol=1e-6),
-                f"{metric.name} of answers that are all right is {value}, and its best value is {metric.best}; look at its "
+                f"{metric.name} of answers that are all right is {value}, and its best value is {metric.best}; look "
+                "at its "
                 "direction, its range and its formula",
             )
 
@@ -271,7 +279,8 @@ def shuffled_answers_get_chance(subject: Subject) -> None:
     room = abs(right - primary.worst)
     expect(
         sign * (right - mean) > MARGIN * room,
-        f"{primary.name} of right answers is {right:.4g}, and of the same ones given to other units {mean:.4g}; compare "
+        f"{primary.name} of right answers is {right:.4g}, and of the same ones given to other units {mean:.4g}; "
+        "compare "
         "each answer with the target of its own unit",
     )
 
@@ -292,7 +301,8 @@ def metrics_point_their_way(subject: Subject) -> None:
         strict = best > middle > worst if metric is made.evaluator.metrics[0] else best >= middle >= worst
         expect(
             strict,
-            f"{metric.name} says {metric.direction!r}, and is {values[0]:.4g} with all answers right, {values[1]:.4g} with "
+            f"{metric.name} says {metric.direction!r}, and is {values[0]:.4g} with all answers right, {values[1]:.4g} "
+            "with "
             f"half, {values[2]:.4g} with none",
         )
 
@@ -318,7 +328,8 @@ def episodes_point_their_way(subject: Subject) -> None:
         right = better > 0 if metric.direction == "max" else better < 0
         expect(
             right or metric is not evaluator.metrics[0] or (better == 0.0 and metric.kind != "episodes"),
-            f"{metric.name} says {metric.direction!r}, and moves by {better:.4g} where every return and length is 1 more",
+            f"{metric.name} says {metric.direction!r}, and moves by {better:.4g} where every return and length is 1 "
+            "more",
         )
         column = high.units.get(metric.name)
         if column is not None:

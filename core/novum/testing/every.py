@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -107,11 +107,13 @@ def alone(subject: Subject) -> list[Any]:
 
 
 def _can_be_found(module: str) -> bool:
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    """Whether an interpreter with the same path finds this very file under the module's name."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
         return False
-    return spec is not None and spec.origin == getattr(sys.modules.get(module), "__file__", None)
+    below = Path(*module.split("."))
+    places = [Path(each or ".").absolute() / below for each in sys.path]
+    return any(Path(file).absolute() in (place.with_suffix(".py"), place / "__init__.py") for place in places)
 
 
 def interpreter(code: str, folder: Any, plugin: list[Any], **environment: str) -> str:
@@ -123,8 +125,7 @@ def interpreter(code: str, folder: Any, plugin: list[Any], **environment: str) -
             [sys.executable, "-c", code],
             env=os.environ | told | environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             errors="replace",
             timeout=60,
@@ -148,7 +149,8 @@ def options_are_described(subject: Subject) -> None:
     for owner, name, field in _fields(config):
         expect(
             field.description,
-            f"the option {name!r} of {owner.__qualname__} has no description; write a string below it that says what it "
+            f"the option {name!r} of {owner.__qualname__} has no description; write a string below it that says what "
+            "it "
             "is, in which unit",
         )
 
@@ -176,7 +178,8 @@ def options_are_strict(subject: Subject) -> None:
     for name, value in _values(made):
         expect(
             not isinstance(value, list | dict | set | bytearray),
-            f"the option {name!r} is a {type(value).__name__}, which can be changed; use a tuple, or a read-only mapping",
+            f"the option {name!r} is a {type(value).__name__}, which can be changed; use a tuple, or a read-only "
+            "mapping",
         )
     try:
         subject.config(an_option_that_is_not_there=1)

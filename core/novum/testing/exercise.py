@@ -11,7 +11,7 @@ from novum.task import Split, only
 from novum.testing.batches import acts, one_pass, still
 from novum.testing.evaluators import bench
 from novum.testing.laws import Inapplicable, expect, law
-from novum.testing.models import Training
+from novum.testing.training import Training
 from novum.testing.watch import watched
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def it_leaves_no_trace(subject: Subject) -> None:
         exercise(subject)
     expect(
         not traces.left,
-        f"it leaves {', '.join(traces.left)} running; end what a method starts before it returns, or in the source's own "
+        f"it leaves {', '.join(traces.left)} running; end what a method starts before it returns, or in the source's "
+        "own "
         "end (`close`, `__del__`)",
     )
     expect(not traces.changed, f"it changes the process: {'; '.join(traces.changed)}; put back what was there")
@@ -88,7 +89,8 @@ def it_writes_only_where_it_may(subject: Subject) -> None:
         exercise(subject)
     expect(
         not traces.written,
-        f"it writes {', '.join(traces.written[:3])}; use `tempfile`, or a folder below ~/.cache for what is fetched once",
+        f"it writes {', '.join(traces.written[:3])}; use `tempfile`, or a folder below ~/.cache for what is fetched "
+        "once",
     )
 
 
@@ -114,7 +116,8 @@ def it_seeds_no_generator(subject: Subject) -> None:
         expect(
             _bytes(first[name]) != _bytes(second[name]),
             f"after it ran, the generator of {name} stands at the same place for two seeds: it was seeded with a "
-            "constant, and all that is drawn from then on is alike in every trial; draw from the `seed` that methods get",
+            "constant, and all that is drawn from then on is alike in every trial; draw from the `seed` that methods "
+            "get",
         )
 
 

@@ -25,7 +25,7 @@ LONGEST = 1500
 """Characters of what a check saw that its message repeats."""
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818 - what is broken is the plugin
     """A contract does not hold. The message says what was seen, and what is to be done."""
 
 
@@ -55,6 +55,11 @@ class Check:
         return f"the contract: {self.contract}\nseen: {seen[:LONGEST]}\nsee: {self.place}"
 
 
+MODULES = (
+    *("every", "tasks", "choices", "models", "answers", "evaluators", "exercise"),
+    *("smaller", "proposers", "executors"),
+)
+"""Where checks stand, in the order in which they are told."""
 _checks: dict[str, Check] = {}
 
 
@@ -72,7 +77,7 @@ def law(contract: str, *kinds: str) -> Callable[[Callable[[Subject], None]], Cal
 
 def known() -> Mapping[str, Check]:
     """Every check by name, those of every kind first."""
-    for module in ("every", "tasks", "models", "evaluators", "exercise", "smaller", "proposers", "executors"):
+    for module in MODULES:
         importlib.import_module(f"novum.testing.{module}")  # importing them registers theirs
     return MappingProxyType(_checks)
 

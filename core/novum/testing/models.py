@@ -5,93 +5,27 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from novum.data import Loss, Prediction, Signature
-from novum.errors import NovumError
+from novum.data import Loss
 from novum.recipe import Recipe
 from novum.seeds import Seed, installed, read, write
 from novum.task import Split, only
 from novum.testing.batches import acts, digest
-from novum.testing.laws import Broken, Inapplicable, expect, law
-from novum.testing.tasks import inert
+from novum.testing.choices import inert
+from novum.testing.laws import Inapplicable, expect, law
+from novum.testing.training import Training, nobody, stream
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from novum.data import Act, Batch
+    from novum.data import Batch
     from novum.runner.parts import Parts
     from novum.testing.subject import Subject
 
-TRAINS = ("task", "model")
 STEPS = 300
 """Most steps that a model may take to overfit one batch."""
 LEARNED = 0.5
 """Share of its first loss below which a batch counts as learned by heart."""
-SCORED = 64
-"""Units, at least, of a scoring pass."""
-
-
-class Training:
-    """A plugin at work as a trial would have it, on the CPU: a few batches, and a score of a few units.
-
-    `stop` and `go on` change nothing: what a trial does between batches (scoring, a checkpoint) happens there.
-    """
-
-    def __init__(self, subject: Subject, seed: int, parts: Parts | None = None, batches: int = 8) -> None:
-        from novum.runner.train import Trainer
-
-        self.parts = subject.parts() if parts is None else parts
-        self.units = batches * self.parts.recipe.batch_size
-        self.trainer = Trainer(
-            self.parts, Seed(seed, ("contract",)), units=self.units, device_kind="cpu", precision="fp32"
-        )
-        self.batch_size = self.parts.recipe.batch_size
-
-    def steps(self, count: int) -> None:
-        """Learn from so many further batches. Raises Broken where a loss or a weight is not finite."""
-        self.trainer.used, why = self.trainer.stretch(self.trainer.used, self.trainer.used + count * self.batch_size)
-        if why is not None:
-            raise Broken(f"{why}; look for a division by zero, a logarithm of zero, or too high a rate in `recipe`")
-
-    def weights(self) -> str:
-        """A hash of every tensor of the network."""
-        from novum.runner.resume import tensors_of
-
-        return digest(tensors_of(self.trainer.net))
-
-    def actor(self) -> Act:
-        """The network as evaluators see it."""
-        from novum.runner.parts import Actor, Encoder
-
-        trainer = self.trainer
-        trainer.net.eval()
-        return Actor(self.parts.model, trainer.net, Encoder(trainer.preparation, trainer.device))
-
-    def score(self) -> Any:
-        """The scores of the first units of `dev`."""
-        from novum.runner import strict
-        from novum.runner.jobs import Head
-
-        parts, stream = self.parts, Seed(0, ("contract", "score"))
-        with only(Split.DEV), installed(stream):
-            source = Head(parts.task.source(Split.DEV, stream, parts.recipe), SCORED)
-            given = parts.evaluator.score(self.actor(), source, parts.signature)
-        return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)
-
-    def batch(self) -> Batch:
-        """The next training batch as the model takes it; it learns nothing from it."""
-        from novum.runner.parts import Actor, Encoder
-
-        trainer = self.trainer
-        encoder = Encoder(trainer.preparation, trainer.device)
-        with only(Split.TRAIN):
-            trainer.net.eval()
-            raw = trainer.source.next(Actor(self.parts.model, trainer.net, encoder))
-            return encoder.batch(raw)
-
-
-def _stream(seed: int = 0) -> Any:
-    return installed(Seed(seed, ("contract", "check")))
 
 
 # -------------------------------------------------------------------------------------------------- what it declares
@@ -124,11 +58,11 @@ def a_preparation_is_kept_whole(subject: Subject) -> None:
     files = preparation.dump()
     again = kind.load(files)
     expect(again.dump() == files, "what `load` makes of `dump` gives other files; keep the whole state in them")
-    with only(Split.TRAIN), _stream():
+    with only(Split.TRAIN), stream():
         source = training.parts.task.source(Split.TRAIN, Seed(0), training.parts.recipe)
         if acts(source):
             return
-        inputs = source.next(_nobody).inputs
+        inputs = source.next(nobody).inputs
         before = _position()
         encoded = preparation.encode(inputs)
         drew = _position() != before
@@ -136,10 +70,6 @@ def a_preparation_is_kept_whole(subject: Subject) -> None:
     expect(not drew, "`encode` draws; it runs once per unit and is kept, so draw in `losses` instead")
     same = digest(list(again.encode(inputs))) == digest(list(encoded))
     expect(same, "a preparation that was read back encodes the same units otherwise")
-
-
-def _nobody(*given: Any, **more: Any) -> Prediction:
-    raise Broken("a source of ready data asked the model to act")
 
 
 def _position() -> Any:
@@ -158,7 +88,7 @@ def losses_are_finite_with_gradients(subject: Subject) -> None:
     training = Training(subject, 0)
     net, model = training.trainer.net, training.parts.model
     named: dict[str, bool] = {}
-    with _stream(), torch.no_grad():
+    with stream(), torch.no_grad():
         batch = training.batch()
         net.train()
         for number, loss in enumerate(model.losses(net, batch)):
@@ -180,7 +110,8 @@ def losses_are_finite_with_gradients(subject: Subject) -> None:
     bare = sorted(name for name, reached in named.items() if not reached)
     expect(
         not bare,
-        f"no loss reaches {', '.join(bare[:3])}, though the prefix names it; use it, freeze it (requires_grad=False), or "
+        f"no loss reaches {', '.join(bare[:3])}, though the prefix names it; use it, freeze it (requires_grad=False), "
+        "or "
         "name a prefix without it",
     )
 
@@ -218,7 +149,7 @@ def losses_are_means(subject: Subject) -> None:
 
     training = Training(subject, 0)
     net = training.trainer.net
-    with _stream(), torch.no_grad():
+    with stream(), torch.no_grad():
         batch = training.batch()
         net.eval()
         for loss in training.parts.model.losses(net, batch):
@@ -227,8 +158,10 @@ def losses_are_means(subject: Subject) -> None:
             mean = math.fsum(share * value for share, value in parts)
             expect(
                 math.isclose(whole, mean, rel_tol=1e-3, abs_tol=1e-4),
-                f"the loss {loss.name!r} of a batch is {whole:.6g}, and {mean:.6g} from its halves; a batch that does not "
-                "fit into memory is computed in pieces: take the mean over units, not their sum, nor a statistic of the "
+                f"the loss {loss.name!r} of a batch is {whole:.6g}, and {mean:.6g} from its halves; a batch that does "
+                "not "
+                "fit into memory is computed in pieces: take the mean over units, not their sum, nor a statistic of "
+                "the "
                 "whole batch",
             )
             break
@@ -243,7 +176,7 @@ def it_can_overfit_one_batch(subject: Subject) -> None:
         raise Inapplicable("an environment gives other experience as soon as the model acts otherwise")
     trainer, steps = training.trainer, training.trainer.steps
     batch = training.batch()
-    with _stream() as state, torch.no_grad():
+    with stream() as state, torch.no_grad():
         first = _loss(training, batch)
         last = first
         for step in range(STEPS):
@@ -298,7 +231,8 @@ def another_seed_gives_other_weights(subject: Subject) -> None:
         other.steps(3)
     expect(
         first.weights() != other.weights(),
-        "two seeds give the same weights before and after training; a constant seeds a generator, in `build` or at import",
+        "two seeds give the same weights before and after training; a constant seeds a generator, in `build` or at "
+        "import",
     )
 
 
@@ -308,7 +242,8 @@ def a_model_keeps_nothing(subject: Subject) -> None:
     first, second = (_trained(subject, 0, parts) for _ in range(2))
     expect(
         first == second,
-        "a second training with the same object ends with other weights; put what changes into the network or the source",
+        "a second training with the same object ends with other weights; put what changes into the network or the "
+        "source",
     )
 
 
@@ -362,145 +297,4 @@ def a_training_resumes_exactly(subject: Subject) -> None:
     expect(
         resumed.weights() == straight.weights(),
         "the weights after resuming are others; keep what training changes in the network's parameters and buffers",
-    )
-
-
-# ----------------------------------------------------------------------------------------------------- what it gives
-
-
-@law("a network is read back whole: built anew and filled with the weights it answers the same", "model")
-def a_network_is_read_back_whole(subject: Subject) -> None:
-    import torch
-
-    from novum.model import Weights
-    from novum.runner.jobs import restore
-    from novum.runner.parts import Actor, Encoder
-    from novum.runner.resume import tensors_of
-
-    training = Training(subject, 0)
-    training.steps(2)
-    trainer, parts = training.trainer, training.parts
-    tensors = {name: each.clone() for name, each in trainer.net.state_dict().items()}
-    preparation = subject.cls.preparation.load(trainer.preparation.dump())
-    try:
-        net = restore(parts, preparation, Weights(tensors))
-    except NovumError as error:
-        raise Broken(f"{error}; shapes and names must follow from options, signature and preparation alone") from error
-    net.eval()
-    expect(set(net.state_dict()) == set(tensors), "the network built anew has other tensors")
-    inputs, ids = _inputs(training)
-    with _stream():
-        before = training.actor()(inputs, ids)
-        after = Actor(parts.model, net, Encoder(preparation, torch.device("cpu")))(inputs, ids)
-    same = torch.equal(before.value, after.value)
-    lost = sorted(set(tensors_of(trainer.net)) - set(tensors))
-    expect(
-        same,
-        "a network with the same weights answers otherwise; register what it needs as parameters or persistent buffers"
-        + (f" (not kept: {', '.join(lost)})" if lost else ""),
-    )
-
-
-def _inputs(training: Training) -> tuple[Any, tuple[str, ...]]:
-    """Some inputs as sources give them, and their ids."""
-    task, signature = training.parts.task, training.parts.signature
-    with only(Split.TRAIN), _stream():
-        source = task.source(Split.TRAIN, Seed(0), training.parts.recipe)
-        if acts(source):
-            from novum.testing.batches import still
-
-            batch = source.next(_with_extras(still(signature), training))
-            return batch.inputs.reshape(-1, *batch.inputs.shape[2:])[:16], ()
-        batch = source.next(_nobody)
-        return batch.inputs, batch.ids
-
-
-def _with_extras(act: Act, training: Training) -> Act:
-    del act
-    return training.actor()
-
-
-@law("an arm can start from a trained one: `build` copies the weights that it is given", "model")
-def it_starts_from_weights(subject: Subject) -> None:
-    import torch
-
-    from novum.model import Weights
-
-    training = Training(subject, 0)
-    trainer, parts = training.trainer, training.parts
-    tensors = {name: each.clone() for name, each in trainer.net.state_dict().items()}
-    for name, each in tensors.items():
-        if each.is_floating_point() and each.numel():
-            tensors[name] = each + 0.125
-    start = Weights(tensors)
-    with only(Split.TRAIN), _stream(1):
-        net = parts.model.build(parts.signature, trainer.preparation, Seed(1), start)
-    expect(start.loaded, "`build` leaves the weights in `start` alone; call start.copy_into(net) where it is given")
-    state = net.state_dict()
-    wrong = [name for name in start.loaded if not torch.equal(state[name], tensors[name])]
-    expect(not wrong, f"{', '.join(wrong[:3])} are other ones after `build`; copy last, and change nothing afterwards")
-
-
-@law("an answer fits the signature: one per unit, in range, probabilities that sum to 1, the same each time", "model")
-def answers_fit_the_signature(subject: Subject) -> None:
-    import torch
-
-    training = Training(subject, 0)
-    inputs, ids = _inputs(training)
-    act, signature = training.actor(), training.parts.signature
-    with _stream():
-        answer = act(inputs, ids)
-    with _stream(1):
-        again = act(inputs, ids)
-    wrong = _wrong(answer, signature, len(inputs))
-    expect(wrong is None, str(wrong))
-    expect(
-        torch.equal(answer.value, again.value),
-        "two answers to the same inputs differ when it does not explore; draw only while exploring, and let dropout rest",
-    )
-    source = training.parts.task.source(Split.TRAIN, Seed(0), training.parts.recipe)
-    if acts(source):
-        with _stream():
-            explored = act(inputs, ids, explore=True)
-        wrong = _wrong(explored, signature, len(inputs))
-        expect(wrong is None, f"while exploring, {wrong}")
-
-
-def _wrong(answer: Any, signature: Signature, count: int) -> str | None:
-    """What of an answer to `count` inputs does not fit, in words."""
-    if not isinstance(answer, Prediction):
-        return f"`act` gives {type(answer).__name__}; give a novum.Prediction"
-    value, kind = answer.value, signature.outputs.kind
-    if len(value) != count:
-        return f"`act` answers {len(value)} of {count} inputs; answer each once, in order"
-    if kind in ("classes", "actions"):
-        many = len(signature.outputs.names) if kind == "classes" else signature.outputs.count
-        if value.ndim != 1 or value.is_floating_point():
-            return f"an answer is {value.dtype} of shape {tuple(value.shape)}; {kind} are int64 positions, shape (B,)"
-        if int(value.min()) < 0 or int(value.max()) >= many:
-            return f"an answer is {int(value.max())}; positions are 0 to {many - 1}"
-    elif kind == "controls":
-        if tuple(value.shape[1:]) != (len(signature.outputs.low),) or not value.is_floating_point():
-            return f"an answer is {value.dtype} of shape {tuple(value.shape)}; controls are real, (B, {len(signature.outputs.low)})"
-        if not bool(value.isfinite().all()):
-            return "an answer is not finite"
-    if answer.probabilities is not None:
-        shares = answer.probabilities
-        names = getattr(signature.outputs, "names", None)
-        if names is not None and tuple(shares.shape) != (count, len(names)):
-            return f"the probabilities are of shape {tuple(shares.shape)}; (B, C) is ({count}, {len(names)})"
-        off = float((shares.sum(-1) - 1).abs().max())
-        if not off < 1e-3 or float(shares.min()) < 0:
-            return f"the probabilities of a unit miss 1 by {off:.3g}, the lowest is {float(shares.min()):.3g}"
-    odd = [name for name, each in answer.extras.items() if len(each) != count]
-    return f"the extra {odd[0]!r} has {len(answer.extras[odd[0]])} rows for {count} inputs" if odd else None
-
-
-@law("a trial of it runs: a model learns from it without a loss that is not finite, and is scored", *TRAINS)
-def a_trial_runs(subject: Subject) -> None:
-    training = Training(subject, 0)
-    training.steps(3)
-    scores = training.score()
-    expect(
-        scores.units.get("id"), "its scores have no rows; `score` goes over source.each(act) and keeps a row per unit"
     )

@@ -90,7 +90,8 @@ class Subject:
         names = sorted(plugins.fitting(signature), key=lambda name: (name != "mlp", not self._brings("model", name)))
         if not names:
             raise Inapplicable(
-                f"no installed model takes {signature.inputs.kind} inputs and {signature.outputs.kind} outputs; name one "
+                f"no installed model takes {signature.inputs.kind} inputs and {signature.outputs.kind} outputs; name "
+                "one "
                 "as `model` in the test, or install one"
             )
         own = [name for name in names if self._brings("model", name)]

@@ -6,12 +6,10 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from novum.data import Batch, Signature, Undefined
-from novum.errors import NovumError, SplitClosed
+from novum.errors import SplitClosed
 from novum.observe import SPLITS, Observation
 from novum.recipe import Recipe
 from novum.seeds import Seed, installed
@@ -174,8 +172,10 @@ def splits_share_no_content(subject: Subject) -> None:
     for pair, count in shared.items():
         expect(
             not count,
-            f"{count} units of {pair.split('-')[1]} also stand, with their exact content, in {pair.split('-')[0]}; divide "
-            "with novum.split(…, content=…), or say `own_splits = True` in the test where the data bring their division "
+            f"{count} units of {pair.split('-')[1]} also stand, with their exact content, in {pair.split('-')[0]}; "
+            "divide "
+            "with novum.split(…, content=…), or say `own_splits = True` in the test where the data bring their "
+            "division "
             "(on the command line --own-splits)",
         )
 
@@ -226,7 +226,8 @@ def training_never_ends(subject: Subject) -> None:
                 batch = source.next(act)
             except Exception as error:
                 raise Broken(
-                    f"`next` raised {type(error).__name__} ({error}) after {number} batches, {seen} units; begin the next "
+                    f"`next` raised {type(error).__name__} ({error}) after {number} batches, {seen} units; begin the "
+                    "next "
                     "pass there, as novum.Examples does"
                 ) from error
             expect(
@@ -250,7 +251,8 @@ def another_seed_gives_other_batches(subject: Subject) -> None:
     first, other = (digest(drawn(subject.make(), seed)) for seed in (0, 1))
     expect(
         first != other,
-        f"the first {DRAWS} training batches are the same for two seeds; order and draws must follow from the `seed` that "
+        f"the first {DRAWS} training batches are the same for two seeds; order and draws must follow from the `seed` "
+        "that "
         "`source` gets, not from a constant",
     )
 
@@ -267,7 +269,8 @@ def another_process_gives_the_same_bytes(subject: Subject) -> None:
     for name in first:
         expect(
             first[name] == other[name],
-            f"{name} differs between two processes; a set, `hash()`, the clock or a file's order decides it: sort, and use "
+            f"{name} differs between two processes; a set, `hash()`, the clock or a file's order decides it: sort, "
+            "and use "
             "hashlib or novum.content_hash",
         )
 
@@ -282,7 +285,8 @@ for which, code in locals_:
 module, _, path = name.partition(":")
 cls = plugins.load(kind, name) if kind else functools.reduce(getattr, path.split("."), importlib.import_module(module))
 from novum.testing.tasks import sums
-print("\\n" + json.dumps(sums(cls(cls.Config.model_validate(json.loads(os.environ["NOVUM_KIT_OPTIONS"]))))), file=sys.stderr)
+task = cls(cls.Config.model_validate(json.loads(os.environ["NOVUM_KIT_OPTIONS"])))
+print("\\n" + json.dumps(sums(task)), file=sys.stderr)
 """
 """Tells, from an interpreter of its own, what a task gives."""
 
@@ -331,95 +335,3 @@ def stored(state: dict[str, Any]) -> dict[str, Any]:
     copies = {name: each.clone() for name, each in tensors.items()}
     text = json.dumps(packed)
     return dict(unpack(json.loads(text), copies.__getitem__, torch.device("cpu")))
-
-
-# --------------------------------------------------------------------------------------------------- its fingerprint
-
-
-@law("the fingerprint is the same for the same data, and another for other data", "task")
-def fingerprint_follows_the_data(subject: Subject) -> None:
-    task = subject.make()
-    found = task.fingerprint()
-    expect(isinstance(found, str) and found, f"`fingerprint` gives {found!r}; give a hash of the data, as text")
-    expect(found == subject.make().fingerprint(), "two tasks of the same options give other fingerprints")
-    tried = 0
-    plays = acts(opened(task))
-    before = None if plays else _content(task)
-    for told, options in _other_data(subject):
-        try:
-            other = subject.make(**options)
-            fresh = subject.changed is not None or told.startswith("a file") or (before and _content(other) - before)
-        except (NovumError, OSError, ValueError):
-            continue
-        if not fresh:
-            continue  # an option that divides, draws or orders the same units
-        tried += 1
-        expect(
-            other.fingerprint() != found,
-            f"with {told} the data are others, but the fingerprint is still {found[:40]!r}; hash what is read, so that no "
-            "trial on old data passes for one on new",
-        )
-    if not tried:
-        raise Inapplicable(
-            "none of its options changes its data; name options that do as `changed` in the test, such as another file"
-        )
-
-
-def _content(task: Task) -> set[tuple[str, str]]:
-    return {row[1:] for split in Split for row in rows(scored(task, split))}
-
-
-def _other_data(subject: Subject) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Options by which the data may differ, with words for them."""
-    if subject.changed is not None:
-        yield f"the options {dict(subject.changed)}", subject.changed
-        return
-    config = subject.config()
-    for name, value in ((name, getattr(config, name)) for name in type(config).model_fields):
-        if isinstance(value, str) and value and Path(value).is_file():
-            yield f"a file of the option {name!r} changed", {name: _altered(Path(value), subject.folder)}
-        elif type(value) in (int, float) and not acts(opened(subject.make())):
-            for other in (value * 2, value / 2 if isinstance(value, float) else value // 2, value + 1):
-                yield f"{name} = {other!r} in place of {value!r}", {name: other}
-
-
-def _altered(file: Path, folder: Path) -> str:
-    """A copy of a text file with its last line doubled under another content, else with its last byte changed."""
-    lines = file.read_bytes().splitlines(keepends=True)
-    copy = folder / f"altered-{file.name}"
-    whole = b"".join(lines)
-    at = max((at for at, byte in enumerate(whole) if chr(byte).isalnum()), default=0)
-    byte = whole[at : at + 1]
-    copy.write_bytes(whole[:at] + (b"1" if byte == b"0" else b"0") + whole[at + 1 :])
-    return str(copy)
-
-
-# ------------------------------------------------------------------------------------------------------------- inert
-
-
-@law("an option that is inert changes nothing, and so does one written out at its default", "task")
-def an_inert_option_changes_nothing(subject: Subject) -> None:
-    base = digest(drawn(subject.make(), 0))
-    written = subject.but(options=subject.config().model_dump(mode="json"))
-    expect(
-        digest(drawn(written.make(), 0)) == base,
-        "its batches change when its options are written out at their defaults",
-    )
-    for name, value in inert(subject).items():
-        expect(
-            digest(drawn(subject.make(**{name: value}), 0)) == base,
-            f"{name} = {value!r} changes the training batches, though {name!r} is said to be inert",
-        )
-
-
-def inert(subject: Subject) -> dict[str, Any]:
-    """Options that decide nothing, with another value each: those that are named, and texts whose description begins
-    with "Inert".
-    """
-    config = subject.config()
-    found = {
-        name: f"{getattr(config, name)} another"
-        for name, field in type(config).model_fields.items()
-        if (field.description or "").lower().startswith("inert") and isinstance(getattr(config, name), str)
-    }
-    return {**found, **subject.inert}

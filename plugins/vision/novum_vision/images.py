@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from novum import ConfigError, DataError, split
+from novum import ConfigError, DataError, content_hash, split
 
 SPLITS = ("train", "dev", "test")
 
@@ -97,14 +97,16 @@ class Dataset:
 def divide(names: tuple[str, ...], given: Mapping[str, Images], dev: float, test: float) -> Dataset:
     """Complete the splits: what is not given is taken from "train" by these shares, class by class.
 
-    A unit's split follows from its id, so it stays the same whatever classes are kept afterwards.
+    A unit's split follows from its id, so it stays the same whatever classes are kept afterwards. Equal images are
+    never parted.
     Raises DataError when a split would stay empty.
     """
     shares = {"dev": 0.0 if "dev" in given else dev, "test": 0.0 if "test" in given else test}
     if not any(shares.values()):
         return Dataset(names, dict(given))
     whole = given["train"]
-    rows = split(whole.ids, dev=shares["dev"], test=shares["test"], stratify=whole.labels.tolist())
+    content = [content_hash(pixels) for pixels in whole.pixels]
+    rows = split(whole.ids, **shares, stratify=whole.labels.tolist(), content=content)
     taken = {part: whole.take(rows[part]) for part in SPLITS if part == "train" or shares[part] > 0}
     return Dataset(names, {**given, **taken})
 
