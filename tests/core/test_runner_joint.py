@@ -152,6 +152,30 @@ def test_in_double_precision_nothing_but_rounding_is_left(make: Any) -> None:
     assert (ours - theirs).abs().max() < 1e-8
 
 
+class Scaled(nn.Module):
+    """A linear layer whose outputs are multiplied with one learned number, which has no dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, CLASSES))
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.scale * self.layer(images)
+        return found
+
+
+def test_a_parameter_without_a_dimension_is_trained_and_clipped_as_apart() -> None:
+    made, units = parts(doubled(Scaled), clip=0.1), 2 * TRAIN
+
+    ours = [each.net for each in joint(made, units).run()]
+    theirs = [alone(made, units, seed).run().net for seed in SEEDS]
+
+    scales = [torch.stack([net.get_parameter("scale").detach() for net in nets]) for nets in (ours, theirs)]
+    assert (scales[0] - 2).abs().min() > 1e-3, "it was not trained"
+    assert (scales[0] - scales[1]).abs().max() < 1e-9
+
+
 def test_each_replicate_begins_and_reads_as_its_seed_does_alone() -> None:
     made = parts(mlp)
 

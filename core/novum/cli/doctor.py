@@ -17,7 +17,7 @@ from rich.markup import escape
 from novum import plugins as registry
 from novum.cli.terminal import console as make_console
 from novum.data import Undefined
-from novum.errors import PluginError
+from novum.plugins.tried import tried
 
 console = make_console()
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")]
@@ -137,12 +137,9 @@ def _plain(value: Any) -> Any:
 
 
 def _plugins() -> Iterator[tuple[str, str]]:
-    for one in registry.listings():
-        try:
-            registry.load(one.kind, one.name)
-            yield f"{one.kind} {one.name}", "ok"
-        except PluginError as error:
-            yield f"{one.kind} {one.name}", str(error)
+    """Each plugin, and whether it loads: tried in another process."""
+    for one, state in tried(registry.listings()):
+        yield f"{one.kind} {one.name}", state
 
 
 def _version(name: str) -> str:

@@ -166,7 +166,7 @@ class Joint:
                 if self.shelf is not None and self.shelf.due():
                     self._save(self.shelf)
         for params in self.parameters.values():
-            self._finite &= params.detach().isfinite().flatten(1).all(1)
+            self._finite &= params.detach().isfinite().view(len(self.replicates), -1).all(1)
         self._note_ends()
 
     def _looked_up(self) -> Table | None:
@@ -321,7 +321,7 @@ class Joint:
 
 def clip(gradients: Sequence[torch.Tensor], most: float) -> None:
     """Scale each replicate's gradients (S, …) in place to a norm of at most `most`, as torch's clipping does."""
-    norms = torch.stack([torch.linalg.vector_norm(each.flatten(1), dim=1) for each in gradients])
+    norms = torch.stack([torch.linalg.vector_norm(each.reshape(len(each), -1), dim=1) for each in gradients])
     factor = (most / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp_(max=1.0)
     for each in gradients:
         each.mul_(factor.view(-1, *[1] * (each.dim() - 1)))
