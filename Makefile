@@ -40,7 +40,7 @@ test: $(STAMP)
 check: $(STAMP)
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) mypy core plugins
+	$(RUN) mypy core plugins docs/examples/novum-tabular/novum_tabular
 
 # --inexact: what is installed already stays. NO_MKDOCS_2_WARNING: see docs/decisions on the choice of tool.
 docs: $(STAMP)

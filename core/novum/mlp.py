@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 
 class Standard(Preparation):
-    """Each of a unit's D numbers with the mean 0 and the deviation 1 that it has over `train`; a constant one is 0.
+    """Each of a unit's D numbers with the mean 0 and the deviation 1 that it has over `train`, whatever its unit of
+    measure; one that is constant over `train` is 0 everywhere, for no weight of it was ever trained.
 
-    mean, deviation: float64 (D,); no deviation is 0.
+    mean, deviation: float64 (D,); the deviation of a constant number is infinite.
     """
 
     def __init__(self, mean: np.ndarray, deviation: np.ndarray) -> None:
@@ -44,13 +45,19 @@ class Standard(Preparation):
 
         if train.acts:
             raise MismatchError("models 'linear' and 'mlp' are fitted on data that lie ready; an environment has none.")
+        origin: Any = None
         count, total, squares = 0, np.float64(0), np.float64(0)
         for batch in train.each(_unasked):
             rows = _flat(batch.inputs)
+            # Counted from the first unit: squares of numbers far from 0 would leave no digits for their deviation.
+            origin = rows[0] if origin is None else origin
+            rows = rows - origin
             count, total, squares = count + len(rows), total + rows.sum(0), squares + np.square(rows).sum(0)
-        mean = np.asarray(total / count)
-        deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
-        return cls(mean, np.where(deviation > 1e-6 * (1 + np.abs(mean)), deviation, 1.0))
+        shift = np.asarray(total / count)
+        mean = origin + shift
+        deviation = np.sqrt(np.maximum(squares / count - np.square(shift), 0))
+        varies = deviation > np.finfo(np.float32).eps * np.abs(mean)  # less is the rounding of float32 inputs
+        return cls(mean, np.where(varies, deviation, np.inf))
 
     def encode(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """float32 (B, D)."""

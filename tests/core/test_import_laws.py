@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "novum"
 PLUGINS = {f"novum_{name}": ROOT / "plugins" / name / f"novum_{name}" for name in ("text", "vision", "rl")}
+PLUGINS["novum_tabular"] = ROOT / "docs" / "examples" / "novum-tabular" / "novum_tabular"
+OTHER_PLUGINS = {each: tuple(other for other in PLUGINS if other != each) for each in PLUGINS}
+SERIALIZERS = ("pickle", "cloudpickle", "dill", "joblib")
 
 OTHERS = tuple(
     f"novum.{path.stem}"
@@ -132,9 +136,7 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.executors.leases": ("numpy", "torch", "time.time", "datetime"),
     "novum.runner": ("novum.trials", "novum.experiment", "novum.validate", "novum.hypothesize"),
     "novum": (*PLUGINS, "pickle", "cloudpickle", "dill", "joblib", "transformers", "gymnasium", "sklearn"),
-    "novum_text": ("novum_vision", "novum_rl", "pickle", "cloudpickle", "dill", "joblib"),
-    "novum_vision": ("novum_text", "novum_rl", "pickle", "cloudpickle", "dill", "joblib"),
-    "novum_rl": ("novum_text", "novum_vision", "pickle", "cloudpickle", "dill", "joblib"),
+    **{each: (*others, *SERIALIZERS) for each, others in OTHER_PLUGINS.items()},
 }
 LATE: Mapping[str, tuple[str, ...]] = {
     # what                  is imported outside of functions by these alone, for its import is slow
@@ -239,6 +241,39 @@ def early(found: list[Import], name: str, allowed: tuple[str, ...]) -> list[Impo
     return [each for each in only(found, name, allowed) if not each.late]
 
 
+KIT = "novum.testing"
+"""What a plugin may import of the core beside the names of `novum.__all__`."""
+
+
+def private(trees: list[ast.Module]) -> list[str]:
+    """What the modules of one package use that is neither theirs nor public: modules of the core, as an import, an
+    attribute or a name in a string; names that `novum` does not list; attributes with an underscore that none of them
+    sets.
+    """
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    public = {*novum.__all__, "testing"}
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
+    own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    own |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    found: list[str] = []
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if within(alias.name, "novum")]
+            found += [each for each in names if each not in ("novum", KIT)]
+        elif isinstance(node, ast.ImportFrom) and node.module == "novum":
+            found += [f"novum.{alias.name}" for alias in node.names if alias.name not in public]
+        elif isinstance(node, ast.ImportFrom) and within(node.module or "", "novum"):
+            hidden = [alias.name for alias in node.names if node.module != KIT or alias.name.startswith("_")]
+            found += [f"{node.module}.{each}" for each in hidden]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "novum":
+            found += [f"novum.{node.attr}"] if node.attr not in public else []
+        elif isinstance(node, ast.Attribute) and re.fullmatch(r"_[a-z]\w*", node.attr) and node.attr not in own:
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found += [node.value] if re.fullmatch(r"novum(\.\w+)+", node.value) and node.value != KIT else []
+    return found
+
+
 @pytest.fixture(scope="module")
 def everything() -> list[Import]:
     return [
@@ -264,19 +299,16 @@ def test_is_imported_late(everything: list[Import], name: str) -> None:
 
 
 @pytest.mark.parametrize("package", PLUGINS)
-def test_a_plugin_imports_only_public_names_of_novum_and_its_contract_kit(package: str) -> None:
-    wrong = []
-    for path in PLUGINS[package].rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-                wrong += [each for each in names if within(each, "novum") and each not in ("novum", "novum.testing")]
-            elif isinstance(node, ast.ImportFrom) and node.module == "novum":
-                wrong += [alias.name for alias in node.names if alias.name not in (*novum.__all__, "testing")]
-            elif isinstance(node, ast.ImportFrom) and node.module != "novum.testing":
-                wrong += [each for each in (node.module or "",) if within(each, "novum")]
+def test_a_plugin_uses_only_public_names_of_novum_and_its_contract_kit(package: str) -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in modules(package, PLUGINS[package]).values()]
 
-    assert wrong == []
+    assert private(trees) == []
+
+
+def test_the_sample_plugin_is_written_in_at_most_150_lines() -> None:
+    lines = [path.read_text(encoding="utf-8").count("\n") for path in PLUGINS["novum_tabular"].rglob("*.py")]
+
+    assert 0 < sum(lines) <= 150
 
 
 def test_every_row_names_modules_that_are_there(everything: list[Import]) -> None:
@@ -338,3 +370,26 @@ def test_the_checker_tells_late_imports_from_early_ones(house: list[Import]) -> 
     guilty = {each.importer for each in early(house, "torch", ())}
 
     assert guilty == {"house.plain", "house.guarded", "house.other"}
+
+
+@pytest.mark.parametrize(
+    ("code", "guilty"),
+    [
+        ("import novum.runner", ["novum.runner"]),
+        ("def f():\n    import novum.seeds as it", ["novum.seeds"]),
+        ("from novum.sources import Examples", ["novum.sources.Examples"]),
+        ("from novum import installed", ["novum.installed"]),
+        ("import novum\nnovum.runner.train", ["novum.runner"]),
+        ("import importlib\nimportlib.import_module('novum.runner.train')", ["novum.runner.train"]),
+        ("from novum.testing import _secret", ["novum.testing._secret"]),
+        ("def f(source):\n    return source._seed", ["source._seed"]),
+        (
+            "import novum\nfrom novum import Examples, testing\nfrom novum.testing import check\nimport novum.testing",
+            [],
+        ),
+        ("class A:\n    def f(self):\n        self._mine = 1\n        return self._mine, self.__dict__", []),
+        ("import novum_text.bag\nfrom novum_text import bag", []),
+    ],
+)
+def test_the_checker_sees_what_is_private_and_only_that(code: str, guilty: list[str]) -> None:
+    assert private([ast.parse(code)]) == guilty

@@ -240,6 +240,8 @@ SHIPPED: list[tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any]]] =
     ("masked-language-modelling", DOCS, "masked-transformer", SMALL, {}),
     ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"optimizer": "muon"}),
     ("image-classification", {"data": "digits"}, "timm", {"name": "test_resnet"}, {"averaging": "swa"}),
+    ("image-classification", {"data": "digits"}, "linear", {}, {"averaging": "ema"}),
+    ("image-classification", {"data": "digits"}, "mlp", {"dropout": 0.3, "label_smoothing": 0.1}, {"early_stop": 3}),
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import os
 import subprocess
@@ -81,6 +82,22 @@ def there(process: Callable[..., Said]) -> Callable[..., Said]:
         return process(NOVUM, *words, cwd=cwd, **environment)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def packed(process: Callable[..., Said], tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Packs the distribution of a folder, once: its archive, and its wheel from that archive alone. Gives the folder
+    that holds both.
+    """
+
+    @functools.cache
+    def pack(home: Path) -> Path:
+        out = tmp_path_factory.mktemp("packed")
+        said = process(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, home, cwd=out)
+        assert said.code == 0, said.out + said.err
+        return out
+
+    return pack
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,10 @@ DISTRIBUTIONS = {
     "novum_text": ROOT / "plugins" / "text",
     "novum_vision": ROOT / "plugins" / "vision",
     "novum_rl": ROOT / "plugins" / "rl",
+    "novum_tabular": ROOT / "docs" / "examples" / "novum-tabular",
 }
+BESIDE = {"novum": {"experiments"}, "novum_tabular": {"tests"}}
+"""What an archive of sources holds beside the package."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,10 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(process: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
+def built(packed: Callable[[Path], Path]) -> dict[str, Built]:
     """Every distribution: first the archive, then the wheel from the archive alone."""
-    found = {}
-    for name, home in DISTRIBUTIONS.items():
-        out = tmp_path_factory.mktemp(name)
-        said = process(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, home, cwd=out)
-        assert said.code == 0, said.out + said.err
-        found[name] = Built(_unzipped(out.glob("*.whl")), _untarred(out.glob("*.tar.gz")))
-    return found
+    folders = {name: packed(home) for name, home in DISTRIBUTIONS.items()}
+    return {name: Built(_unzipped(out.glob("*.whl")), _untarred(out.glob("*.tar.gz"))) for name, out in folders.items()}
 
 
 def _unzipped(paths: Iterable[Path]) -> dict[str, bytes]:
@@ -125,8 +123,8 @@ def test_the_sources_hold_what_the_wheel_is_built_from_and_no_more(built: dict[s
     top = {path.split("/")[0] for path in built[name].sources}
 
     assert {"LICENSE", "README.md", "pyproject.toml"} <= top
-    folder = {"core", "experiments"} if name == "novum" else {name}
-    assert {each for each in top if any(path.startswith(f"{each}/") for path in built[name].sources)} == folder
+    folders = {"core" if name == "novum" else name} | BESIDE.get(name, set())
+    assert {each for each in top if any(path.startswith(f"{each}/") for path in built[name].sources)} == folders
     experiments = {path for path in built[name].sources if path.startswith("experiments/")}
     assert experiments == ({"experiments/quickstart/claim.toml"} if name == "novum" else set())
 
