@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,24 @@ def slug(text: str, separator: str) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """Anchors like those of GitHub; every decision in the navigation, by its number."""
-    decisions = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+    """Anchors like those of GitHub; in the navigation every decision by its number, and pages that it does not name."""
+    docs = ROOT / "docs"
+    named = set(_named(config.nav))
+    more = sorted(path.name for path in docs.glob("*.md") if path.name not in named)
+    decisions = sorted(path.name for path in (docs / "decisions").glob("[0-9]*.md"))
+    config.nav += [{"More": more}] if more else []
     config.nav.append({"Decisions": ["decisions/index.md", *(f"decisions/{name}" for name in decisions)]})
     config.mdx_configs.setdefault("toc", {})["slugify"] = slug
     return config
+
+
+def _named(nav: Any) -> Iterator[str]:
+    """The pages of a navigation, as written: lists, {title: page or list}, pages."""
+    if isinstance(nav, str):
+        yield nav
+    else:
+        for each in nav.values() if isinstance(nav, dict) else nav:
+            yield from _named(each)
 
 
 def on_files(files: Files, *, config: Any) -> Files:
