@@ -1,8 +1,8 @@
-"""Walks through a page as its reader does: writes the files it shows, gives the commands it shows, and hears what they say.
+"""Walks through a page as its reader does: writes the files it shows, and gives the commands it shows.
 
-A block below `<!-- file: PATH -->` is written to that path; in a block below `<!-- shell -->` every line that begins with
-"$ " is a command, and the lines below it are what it printed. `python docs/building/walk.py docs/PAGE.md` writes anew what
-the commands print.
+A block below `<!-- file: PATH -->` is written to that path; in a block below `<!-- shell -->` every line that begins
+with "$ " is a command, and the lines below it are what it printed. `python docs/building/walk.py docs/PAGE.md` writes
+anew what the commands print.
 
 The walk has a virtual environment of its own, so that what a page installs is gone afterwards. All packages of this
 interpreter can be imported there, and no index is asked.
@@ -42,7 +42,15 @@ def environment(folder: Path) -> dict[str, str]:
     """Makes a virtual environment in a folder; gives the variables under which commands use it."""
     venv.create(folder, with_pip=True)
     (own,) = folder.glob("lib/python3*/site-packages")
-    words = [folder / "bin" / "python", "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools"]  # hides the lent one
+    words = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "uninstall",
+        "--quiet",
+        "--yes",
+        "setuptools",
+    ]  # hides the lent one
     subprocess.run(words, check=True, capture_output=True)
     lent = sorted({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
     (own / "lent.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in lent))

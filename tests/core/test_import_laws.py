@@ -53,7 +53,7 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "novum.decide": ("novum.decide", "novum.validate", "novum.experiment", "novum.compare"),
     "novum.study": ("novum.cli", "novum.compare"),
     "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate"),
-    "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare"),
+    "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare", "novum.testing.proposers"),
     "novum.rehearse": ("novum.loop", "novum.run", "novum.study", "novum.cli"),
     "novum.runner": (
         *("novum.runner", "novum.run", "novum.trials", "novum.pieces", "novum.feed", "novum.cli"),

@@ -28,6 +28,8 @@ from novum.testing.subject import Subject
 
 LIMIT = 60.0
 """Seconds that one check may take."""
+FEW = 3
+"""Checks, at most, for which nothing is made ready."""
 GRACE = 30.0
 """Seconds beyond all limits after which the server itself is given up."""
 KINDS = ("task", "model", "evaluator", "proposer", "executor", "technique", "optimizer", "schedule", "tracker")
@@ -87,14 +89,15 @@ def _served(request: dict[str, Any], wanted: Sequence[Check]) -> Iterator[Outcom
     told, deadline = 0, time.monotonic() + GRACE + len(wanted) * (request["limit"] + 1)
     (folder / "request.json").write_text(json.dumps(request))
     (folder / "outcomes.jsonl").touch()
-    server = subprocess.Popen(
-        [sys.executable, "-c", STARTS, str(folder)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "NOVUM_KIT_PATH": json.dumps(request["path"])},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=(folder / "server.txt").open("wb"),
-        start_new_session=True,
-    )
+    with (folder / "server.txt").open("wb") as complaints:
+        server = subprocess.Popen(
+            [sys.executable, "-c", STARTS, str(folder)],
+            env=os.environ | {"OMP_NUM_THREADS": "1", "NOVUM_KIT_PATH": json.dumps(request["path"])},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,
+        )
     try:
         while told < len(wanted):
             running = server.poll() is None and time.monotonic() < deadline  # asked before reading: no line is missed
@@ -138,8 +141,8 @@ def serve(folder: str) -> None:
     torch.set_num_threads(1)
     home = Path(folder)
     request = json.loads((home / "request.json").read_text())
-    if request["subject"]["kind"] in ("task", "model", "optimizer"):
-        # The first optimiser imports half of torch, which takes seconds.
+    if request["subject"]["kind"] in ("task", "model", "optimizer") and len(request["checks"]) > FEW:
+        # The first optimiser imports half of torch, which takes seconds: once, where it is likely to be needed.
         torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])
     for which, code in request["code"]:
         plugins.receive(which, code)
