@@ -25,7 +25,7 @@ KINDS = ("task", "model", "evaluator", "proposer", "executor")
 """Kinds of which there is an example, in the order in which they stand in files."""
 USUAL = ("task", "model", "evaluator")
 """What is written where no kind is named."""
-LONGEST = 50
+LONGEST = 30
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _WORD = re.compile(r"@([A-Z]+)@")
