@@ -13,11 +13,12 @@ RUN := $(UV) run --no-sync
 STAMP := .venv/.installed
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: help demo test check format install clean
+.PHONY: help demo test check format docs notebooks install clean
 help:
 	@echo "make demo    the quick start: one claim on images, text and control (two or three minutes)"
 	@echo "make test    every test"
 	@echo "make check   ruff (lint and format) and mypy"
+	@echo "make docs    the documentation's site, into build/site, offline once its tools are installed"
 	@echo "make install everything that the above need, into .venv"
 
 .tools/bin/uv:
@@ -41,9 +42,19 @@ check: $(STAMP)
 	$(RUN) ruff format --check .
 	$(RUN) mypy core plugins docs/examples/novum-tabular/novum_tabular
 
+# --inexact: what is installed already stays. NO_MKDOCS_2_WARNING: see docs/decisions on the choice of tool.
+docs: $(STAMP)
+	$(UV) sync --quiet --inexact --python $(PYTHON) --all-packages --all-extras --group docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+	@echo "build/site/index.html"
+
+# runs them again and keeps what they print
+notebooks: $(STAMP)
+	$(RUN) python docs/building/execute.py docs/notebooks/*.ipynb
+
 format: $(STAMP)
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build .venv .tools .mypy_cache .ruff_cache .pytest_cache

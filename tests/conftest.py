@@ -27,6 +27,7 @@ SKIPS = (
     "mounting needs a namespace",
     "no PostgreSQL server is installed",
     "no C++ compiler is installed",
+    "the tools of `make docs` are not installed",
     "not for this plugin",  # a check of novum.testing that says nothing about this one, with why
 )
 """Why a test may be skipped: its reason holds one of these. Any other skip is a failure."""

@@ -145,18 +145,6 @@ def test_every_block_that_says_so_runs(block: Block, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
-    files = {block.file: block for block in BLOCKS if block.page == "docs/write-a-plugin.md" and block.file is not None}
-    for name, block in files.items():
-        (tmp_path / name).write_text(block.text, encoding="utf-8")
-
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_tumours.py"]
-    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_that_is_mentioned_exists(page: str) -> None:
     known = commands()
