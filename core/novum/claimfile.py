@@ -17,7 +17,7 @@ from novum.toml import put, read, sound
 
 SHARED = (
     *("margins", "estimand", "batch", "test", "futility", "expected_effect", "goal", "fdr", "scope", "confirm"),
-    *("price_per_hour", "seed", "keep", "metric", "rests_on"),
+    *("price_per_hour", "seed", "keep", "metric", "rests_on", "give_up", "because"),
 )
 """What every treatment's hypothesis takes from the file as it stands."""
 LONGEST_CLAIM = 1000
@@ -80,6 +80,8 @@ class ClaimFile(config.Config):
     """The sequential test; auto goes by the metric's kind."""
     futility: float = 0.1
     """Predictive power below which the question is given up; 0: never."""
+    give_up: Literal["both", "support"] = "both"
+    """What has to be out of reach before the question is given up: support and refutation, or support alone."""
     expected_effect: float | None = None
     """The effect that is hoped for, in the unit of the least effect, for the judgement of power."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -102,6 +104,8 @@ class ClaimFile(config.Config):
     """The metric that decides, if not each evaluator's primary one."""
     rests_on: tuple[str, ...] = ()
     """Ids of the observations behind the claim."""
+    because: Annotated[str, Field(max_length=1000)] = ""
+    """Why it may hold, in a sentence."""
     control: Override = Override()
     """What the control changes on every task."""
     treatments: dict[str, Override]
@@ -302,3 +306,15 @@ def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:
                 f"{where}: {misplaced[0]!r} (value {shown(table[misplaced[0]])}) stands inside [tasks.{name}]; it is "
                 f"about the whole claim: move it above the first [tasks.…]."
             )
+
+
+def begun(arm: Arm, table: Mapping[str, Any] | None, where: str = "start_from") -> Arm:
+    """The arm with another start: a table of changes to the arm itself, as a claim file writes `start_from`, and beside
+    them `start_once`; None takes the start away. Raises ConfigError where the table makes no arm.
+    """
+    if table is None:
+        return arm.but(start_from=None)
+    once = table.get("start_once", False)
+    over = config.parse(Override, {key: value for key, value in table.items() if key != "start_once"}, where)
+    own = {**arm.to_json(), "start_from": None, "start_once": None}
+    return arm.but(start_from=_arm(_merge(own, over), where), start_once=bool(once))

@@ -325,6 +325,7 @@ def _made(
         resolution=task["resolution"]["dev"] if hypothesis.estimand == "mean" else 0.0,
         futility=hypothesis.futility,
         seed=hypothesis.seed,
+        give_up=hypothesis.give_up,
     )
 
 
@@ -342,6 +343,7 @@ def _average(
         batch=max(steps.values()),
         futility=hypothesis.futility,
         seed=hypothesis.seed,
+        give_up=hypothesis.give_up,
     )
     hoped = hypothesis.expected_effect or (2.0 if hypothesis.margins == "strict" else 1.0) * least or None
     return {"test": made.to_json(), "power": spread.power(made, spread.averaged(tasks), hoped)}

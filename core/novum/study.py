@@ -104,8 +104,8 @@ class Study:
             return recorded
         with self._working(*_arms(hypothesis)) as lab:
             pause = pairs if hypothesis.max_seeds is None else None
-            goal = loop.Goal.of(hypothesis)
-            verdict = loop.resume(hypothesis, lab, pause) or loop.cycle(goal, lab, lambda seen: hypothesis, pause)
+            question = loop.Question.of(hypothesis)
+            verdict = loop.resume(hypothesis, lab, pause) or loop.cycle(question, lab, lambda seen: hypothesis, pause)
             assert verdict is not None
             return verdict
 
@@ -145,7 +145,7 @@ class Study:
         if noise and noise < 3:
             raise ConfigError(f"noise: received {noise!r}; allowed: 0 (not measured), or seeds from 3 on.")
         with self._working(*_arms(hypothesis)) as lab:
-            seen = rehearse(lab, loop.observe(loop.Goal.of(hypothesis), lab))
+            seen = rehearse(lab, loop.observe(loop.Question.of(hypothesis), lab))
             stream = streams.spend(lab.ledger, hypothesis)
 
             workers = lab.executor.describe()["workers"]
@@ -204,10 +204,10 @@ class Study:
 
     def next(self) -> Hypothesis | None:
         """What the follow-up proposer would test now; None when nothing promising is left."""
-        from novum.loop import Goal, Seen, history
+        from novum.loop import Question, Seen, history
 
         with self.reading() as ledger:
-            seen = Seen(Goal("", {}), {}, {}, history(ledger))
+            seen = Seen(Question("", {}), {}, {}, history(ledger))
         proposed: Hypothesis | None = plugins.create("proposer", "follow-up", {}).propose(seen)
         return proposed
 
@@ -345,7 +345,7 @@ class Study:
     def _seen(self, lab: Lab, arm: Arm) -> Seen:
         from novum import loop
 
-        return loop.observe(loop.Goal("", {"task": {"arm": arm}}), lab)
+        return loop.observe(loop.Question("", {"task": {"arm": arm}}), lab)
 
     def registered(self, hypothesis: Hypothesis) -> bool:
         """Whether this very claim stands in the study's ledger."""

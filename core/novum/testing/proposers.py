@@ -18,13 +18,13 @@ VERDICTS: tuple[dict[str, Any] | None, ...] = (None, {"outcome": "invalid", "tas
 def seen(history: tuple[Any, ...] = ()) -> Any:
     """What a proposer sees before anything was tried, or after that history: one task with two arms."""
     from novum.arm import Arm, Plugin
-    from novum.loop import Goal, Seen
+    from novum.loop import Question, Seen
 
     base = Arm(Plugin("task", "sample"), Plugin("model", "linear"), recipe={"budget": "2 epochs"})
     arms = {"control": base, "treatment": base.but(schedule="cosine")}
     facts = [{"id": "train.size", "value": 64, "unit": "units", "about": "Units in train."}]
     scale = {"metric": "accuracy", "chance": 0.25, "reference": 1.0}
-    return Seen(Goal("contract", {"sample": arms}), {"sample": {"facts": facts, "scale": scale}}, {}, history)
+    return Seen(Question("contract", {"sample": arms}), {"sample": {"facts": facts, "scale": scale}}, {}, history)
 
 
 def _ask(proposer: Any, history: tuple[Any, ...]) -> Hypothesis | None:
