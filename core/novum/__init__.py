@@ -46,8 +46,11 @@ _HOMES = {
     "novum.evaluator": ("Evaluator",),
     "novum.executors": ("Executor", "LocalExecutor"),
     "novum.claimfile": ("load", "load_all"),
+    "novum.goal": ("Budget", "Goal", "Start", "Target"),
+    "novum.goalfile": ("load_goal",),
     "novum.idea": ("optimizer", "plugin", "schedule", "technique"),
     "novum.hypothesize": ("Comparison", "Hypothesis"),
+    "novum.lineage": ("Lineage",),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
     "novum.plugins": ("CONTRACT",),
@@ -56,6 +59,7 @@ _HOMES = {
     "novum.seeds": ("Seed",),
     "novum.sources": ("Examples", "content_hash", "split"),
     "novum.run": ("Run",),
+    "novum.standing": ("Change", "Standing"),
     "novum.study": ("Study",),
     "novum.task": ("Source", "Split", "Task"),
     "novum.technique": ("Technique",),
@@ -70,6 +74,8 @@ __all__ = [
     "Actions",
     "Arm",
     "Batch",
+    "Budget",
+    "Change",
     "Classes",
     "Comparison",
     "Config",
@@ -81,9 +87,11 @@ __all__ = [
     "Examples",
     "Executor",
     "Fact",
+    "Goal",
     "Hypothesis",
     "Image",
     "InputError",
+    "Lineage",
     "LocalExecutor",
     "Loss",
     "Metric",
@@ -106,8 +114,11 @@ __all__ = [
     "Source",
     "Split",
     "SplitClosed",
+    "Standing",
+    "Start",
     "Study",
     "StudyError",
+    "Target",
     "Task",
     "Technique",
     "Text",
@@ -122,6 +133,7 @@ __all__ = [
     "evaluator",
     "load",
     "load_all",
+    "load_goal",
     "majority",
     "model",
     "optimizer",
@@ -218,12 +230,18 @@ if TYPE_CHECKING:
     from novum.evaluator import Evaluator as Evaluator
     from novum.executors import Executor as Executor
     from novum.executors import LocalExecutor as LocalExecutor
+    from novum.goal import Budget as Budget
+    from novum.goal import Goal as Goal
+    from novum.goal import Start as Start
+    from novum.goal import Target as Target
+    from novum.goalfile import load_goal as load_goal
     from novum.hypothesize import Comparison as Comparison
     from novum.hypothesize import Hypothesis as Hypothesis
     from novum.idea import optimizer as optimizer
     from novum.idea import plugin as plugin
     from novum.idea import schedule as schedule
     from novum.idea import technique as technique
+    from novum.lineage import Lineage as Lineage
     from novum.model import Model as Model
     from novum.model import Preparation as Preparation
     from novum.model import Weights as Weights
@@ -239,6 +257,8 @@ if TYPE_CHECKING:
     from novum.sources import Examples as Examples
     from novum.sources import content_hash as content_hash
     from novum.sources import split as split
+    from novum.standing import Change as Change
+    from novum.standing import Standing as Standing
     from novum.study import Study as Study
     from novum.task import Source as Source
     from novum.task import Split as Split
