@@ -56,6 +56,7 @@ _HOMES = {
     "novum.plugins": ("CONTRACT",),
     "novum.proposers": ("Proposer",),
     "novum.recipe": ("Recipe",),
+    "novum.rules": ("Held", "Rule", "Sign", "Step"),
     "novum.seeds": ("Seed",),
     "novum.sources": ("Examples", "content_hash", "split"),
     "novum.run": ("Run",),
@@ -88,6 +89,7 @@ __all__ = [
     "Executor",
     "Fact",
     "Goal",
+    "Held",
     "Hypothesis",
     "Image",
     "InputError",
@@ -106,16 +108,19 @@ __all__ = [
     "Proposer",
     "Recipe",
     "RegistrationError",
+    "Rule",
     "Run",
     "Scale",
     "Scores",
     "Seed",
+    "Sign",
     "Signature",
     "Source",
     "Split",
     "SplitClosed",
     "Standing",
     "Start",
+    "Step",
     "Study",
     "StudyError",
     "Target",
@@ -252,6 +257,10 @@ if TYPE_CHECKING:
     from novum.plugins import CONTRACT as CONTRACT
     from novum.proposers import Proposer as Proposer
     from novum.recipe import Recipe as Recipe
+    from novum.rules import Held as Held
+    from novum.rules import Rule as Rule
+    from novum.rules import Sign as Sign
+    from novum.rules import Step as Step
     from novum.run import Run as Run
     from novum.seeds import Seed as Seed
     from novum.sources import Examples as Examples
