@@ -51,6 +51,7 @@ _HOMES = {
     "novum.idea": ("optimizer", "plugin", "schedule", "technique"),
     "novum.hypothesize": ("Comparison", "Hypothesis"),
     "novum.lineage": ("Lineage",),
+    "novum.labels": ("Labels",),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
     "novum.plugins": ("CONTRACT",),
@@ -64,6 +65,7 @@ _HOMES = {
     "novum.study": ("Study",),
     "novum.task": ("Source", "Split", "Task"),
     "novum.technique": ("Technique",),
+    "novum.tuning": ("Tuning",),
     "novum.validate": ("Verdict",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -93,6 +95,7 @@ __all__ = [
     "Hypothesis",
     "Image",
     "InputError",
+    "Labels",
     "Lineage",
     "LocalExecutor",
     "Loss",
@@ -127,6 +130,7 @@ __all__ = [
     "Task",
     "Technique",
     "Text",
+    "Tuning",
     "Undefined",
     "Vector",
     "Verdict",
@@ -247,6 +251,7 @@ if TYPE_CHECKING:
     from novum.idea import schedule as schedule
     from novum.idea import technique as technique
     from novum.lineage import Lineage as Lineage
+    from novum.labels import Labels as Labels
     from novum.model import Model as Model
     from novum.model import Preparation as Preparation
     from novum.model import Weights as Weights
@@ -273,6 +278,7 @@ if TYPE_CHECKING:
     from novum.task import Split as Split
     from novum.task import Task as Task
     from novum.technique import Technique as Technique
+    from novum.tuning import Tuning as Tuning
     from novum.validate import Verdict as Verdict
 
 

@@ -19,8 +19,9 @@ DOUBT = 0.5
 
 
 class Rules(Proposer):
-    """Reads the facts of a closed loop by a table of rules (docs/rules.md), and claims the remedy that promises most per
-    cost; equals go by the order of the tasks, then by the rule's name. Has nothing to say outside of a closed loop.
+    """Reads the facts of a closed loop by a table of rules, and claims the remedy that promises most per cost.
+
+    Equals go by the order of the tasks, then by the rule's name. Outside of a closed loop it has nothing to say.
     """
 
     class Config(_config.Config):

@@ -169,7 +169,9 @@ def installed(wanted: Sequence[str] = ()) -> tuple[Rule, ...]:
         try:
             rule = plugins.load("rule", name)
             if not isinstance(rule, Rule):
-                raise PluginError(f"the rule {name!r} is {type(rule).__name__}; its entry point must name a novum.Rule.")
+                raise PluginError(
+                    f"the rule {name!r} is {type(rule).__name__}; its entry point must name a novum.Rule."
+                )
         except PluginError as error:
             warnings.warn(f"a rule is left out: {error}", RuntimeWarning, stacklevel=2)
             continue

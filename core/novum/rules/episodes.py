@@ -42,7 +42,10 @@ longer_rollouts = Rule(
     name="longer-rollouts",
     claim="More steps before each update help",
     signs=(*FAILING, Sign("run.spread", above=0.05)),
-    remedies=({"recipe.batch_size": Step(times=2.0), "model.gae_lambda": Step(least=0.9)}, {"recipe.batch_size": Step(times=2.0)}),
+    remedies=(
+        {"recipe.batch_size": Step(times=2.0), "model.gae_lambda": Step(least=0.9)},
+        {"recipe.batch_size": Step(times=2.0)},
+    ),
     reason=(
         "{run.episodes.failing:.0%} of the episodes on dev fail, and seeds differ by {run.spread} of the scale; more "
         "steps make a steadier estimate of what pays."

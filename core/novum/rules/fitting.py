@@ -63,7 +63,11 @@ smaller_network = Rule(
     name="smaller-network",
     claim="A smaller network helps",
     signs=WIDE_GAP,
-    remedies=({"model.width": Step(times=0.5)}, {"model.dimension": Step(times=0.5)}, {"model.layers": Step(times=0.5)}),
+    remedies=(
+        {"model.width": Step(times=0.5)},
+        {"model.dimension": Step(times=0.5)},
+        {"model.layers": Step(times=0.5)},
+    ),
     reason=TOLD + "fewer parameters hold less of what occurred once.",
     source="Geman et al. 1992, Neural Networks and the Bias/Variance Dilemma",
     gain=0.01,
@@ -82,7 +86,11 @@ larger_network = Rule(
     name="larger-network",
     claim="A larger network helps",
     signs=(Sign("run.train", below=0.9), Sign("run.gap", below=0.05), Sign("run.rise", below=0.01)),
-    remedies=({"model.width": Step(times=2.0)}, {"model.dimension": Step(times=2.0)}, {"model.layers": Step(times=2.0)}),
+    remedies=(
+        {"model.width": Step(times=2.0)},
+        {"model.dimension": Step(times=2.0)},
+        {"model.layers": Step(times=2.0)},
+    ),
     reason=(
         "Train is scored {run.train} on the scale, hardly better than dev (by {run.gap}), and dev rose by {run.rise} "
         "over the last quarter of the budget: the network holds no more."

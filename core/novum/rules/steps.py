@@ -33,11 +33,11 @@ class Step:
         given = [self.to is not None, self.times is not None, self.least is not None, self.other]
         if sum(given) != 1 or (self.times is not None and not (self.times > 0 and self.times != 1)):
             raise ConfigError(
-                f"rule: received {self}; give exactly one of to, times (above 0 and not 1), least and other."
+                f"rule: received {self!r}; give exactly one of to, times (above 0 and not 1), least and other."
             )
 
     def of(self, option: Option, now: Any) -> Any:
-        """The new value of an option that has the value `now` (None: unknown); None where the space has no such step."""
+        """The new value of an option that has the value `now` (None: unknown); None where the space has none."""
         if self.other:
             return next((each for each in option.choices if each is not None and each != now), None)
         if self.to is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from novum.data import Number, Scores
 from novum.errors import MismatchError
-from novum.model import Preparation, Weights
+from novum.model import Model, Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict, tally
 from novum.runner.averaging import estimate
@@ -144,6 +144,9 @@ class Trainer:
             self.hooks = Hooks(parts.recipe.techniques, seed, self.device)
             self.hooks.on_build(net)
             self.source, self._held = self._open(seed.child("data"))
+            if type(parts.model).begin is not Model.begin:
+                with installed(seed.child("begin")):
+                    parts.model.begin(net, parts.signature, self._open(seed.child("data"))[0])
         self.early = None if parts.recipe.early_stop is None else EarlyStop(parts.recipe.early_stop)
         self.start = None
         if weights is not None:
