@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from novum.task import Source
 
 WEIGHTS = "class_weights"
-"""Buffer of a network that holds the weights of its classes, float32 (C,); not stored, for nothing but losses reads it."""
+"""Buffer of a network that holds the weights of its classes, float32 (C,); not stored, for only losses read it."""
 
 
 class Labels(Config):

@@ -128,7 +128,7 @@ class Model(ABC):
     def build(self, signature: Signature, preparation: Any, seed: Seed, start: Weights | None) -> nn.Module:
         """A new network; when `start` is given, with `start.copy_into(net)` called."""
 
-    def begin(self, net: nn.Module, signature: Signature, train: Source) -> None:
+    def begin(self, net: nn.Module, signature: Signature, train: Source) -> None:  # noqa: B027 - few need it
         """What a network still needs of `train` before it learns, such as weights of its classes; nothing by default.
 
         Called once a trial, after `build` and on the CPU, also for an arm that starts from another, whose preparation
