@@ -6,6 +6,8 @@ from novum.rules import Held, Rule, Sign, Step
 
 RISING = (Sign("run.rise", above=0.02), Sign("run.diverged", below=0.01))
 STILL = "Dev still rose by {run.rise} of the scale over the last quarter of the budget; "
+UNFITTED = (Sign("run.train", below=0.9), Sign("run.gap", below=0.05), Sign("run.diverged", below=0.01))
+UNFIT = "Train is scored {run.train} on the scale, hardly better than dev (by {run.gap}): it is not learned yet; "
 DIVERGED = (Sign("run.diverged", above=0.0),)
 UNSTEADY = (Sign("run.spread", above=0.05),)
 SPREAD = "Scores on dev have a spread of {run.spread} of the scale over seeds; "
@@ -32,6 +34,25 @@ higher_rate = Rule(
     reason=STILL + "larger steps get further within the same budget.",
     source="Bengio 2012, Practical Recommendations for Gradient-Based Training of Deep Architectures",
     gain=0.05,
+)
+faster_fit = Rule(
+    name="faster-fit",
+    claim="A higher learning rate helps",
+    signs=UNFITTED,
+    remedies=({"recipe.learning_rate": Step(times=3.0)}, {"recipe.learning_rate": Step(times=1.7)}),
+    reason=UNFIT + "larger steps get further within the same budget.",
+    source="Bengio 2012, Practical Recommendations for Gradient-Based Training of Deep Architectures",
+    gain=0.05,
+)
+longer_fit = Rule(
+    name="longer-fit",
+    claim="Training for longer helps",
+    signs=UNFITTED,
+    remedies=({"recipe.budget": Step(times=2.0)},),
+    reason=UNFIT + "a rate that has fallen to 0 hides that it was not at its end.",
+    source="Hoffer et al. 2017, Train longer, generalize better",
+    gain=0.05,
+    cost=2.0,
 )
 lower_rate = Rule(
     name="lower-rate",
