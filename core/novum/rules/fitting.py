@@ -102,9 +102,12 @@ larger_network = Rule(
 calibrated = Rule(
     name="calibrated",
     claim="Smoothing labels helps",
-    signs=(Sign("run.ece", above=0.05),),
+    signs=(Sign("run.ece", above=0.05), Sign("run.train", above=0.9)),  # what is not learned yet is not too sure
     remedies=({"model.label_smoothing": Step(least=0.1)}, {"model.label_smoothing": Step(least=0.05)}),
-    reason="Confidence and accuracy on dev are {run.ece} apart; a smoothed target keeps confidence from running away.",
+    reason=(
+        "Confidence and accuracy on dev are {run.ece} apart, and train is scored {run.train}; a smoothed target keeps "
+        "confidence from running away."
+    ),
     source="Müller et al. 2019, When Does Label Smoothing Help?",
     gain=0.01,
 )

@@ -6,8 +6,8 @@ from novum.rules import Held, Rule, Sign, Step
 
 RISING = (Sign("run.rise", above=0.02), Sign("run.diverged", below=0.01))
 STILL = "Dev still rose by {run.rise} of the scale over the last quarter of the budget; "
-UNFITTED = (Sign("run.train", below=0.9), Sign("run.gap", below=0.05), Sign("run.diverged", below=0.01))
-UNFIT = "Train is scored {run.train} on the scale, hardly better than dev (by {run.gap}): it is not learned yet; "
+UNFITTED = (Sign("run.train", below=0.9), Sign("run.gap", below=0.15), Sign("run.diverged", below=0.01))
+UNFIT = "Train is scored {run.train} on the scale, and dev {run.gap} worse: not even what was seen is learned yet; "
 DIVERGED = (Sign("run.diverged", above=0.0),)
 UNSTEADY = (Sign("run.spread", above=0.05),)
 SPREAD = "Scores on dev have a spread of {run.spread} of the scale over seeds; "
@@ -38,7 +38,7 @@ higher_rate = Rule(
 faster_fit = Rule(
     name="faster-fit",
     claim="A higher learning rate helps",
-    signs=UNFITTED,
+    signs=(*UNFITTED, Sign("run.spread", below=0.1)),
     remedies=({"recipe.learning_rate": Step(times=3.0)}, {"recipe.learning_rate": Step(times=1.7)}),
     reason=UNFIT + "larger steps get further within the same budget.",
     source="Bengio 2012, Practical Recommendations for Gradient-Based Training of Deep Architectures",
@@ -53,6 +53,15 @@ longer_fit = Rule(
     source="Hoffer et al. 2017, Train longer, generalize better",
     gain=0.05,
     cost=2.0,
+)
+steadier_fit = Rule(
+    name="steadier-fit",
+    claim="A lower learning rate helps",
+    signs=(*UNFITTED, Sign("run.spread", above=0.05)),
+    remedies=({"recipe.learning_rate": Step(times=0.3)}, {"recipe.learning_rate": Step(times=0.1)}),
+    reason=UNFIT + "and seeds differ by {run.spread}: steps may be too large to settle anywhere.",
+    source="Bengio 2012, Practical Recommendations for Gradient-Based Training of Deep Architectures",
+    gain=0.04,
 )
 lower_rate = Rule(
     name="lower-rate",

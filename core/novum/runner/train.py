@@ -385,10 +385,14 @@ class Trainer:
 
 
 def score(parts: Parts, net: nn.Module, encoder: Encoder, split: Split, seed: Seed) -> Scores:
-    """Score a network over one split. Every call draws the same numbers, whatever was drawn before."""
+    """Score a network over one split. Every call draws the same numbers, whatever was drawn before.
+
+    `train` is opened as this trial's training opened it: a task may draw what a trial sees of it.
+    """
     net.eval()
     stream = seed.child("score", split)
     with only(split), installed(stream), devices.products("fp32", encoder.device.type):
-        source = parts.task.source(split, stream, parts.recipe)
+        opened = seed.child("data") if split is Split.TRAIN else stream
+        source = parts.task.source(split, opened, parts.recipe)
         given = parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
     return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)
