@@ -51,11 +51,13 @@ _HOMES = {
     "novum.idea": ("optimizer", "plugin", "schedule", "technique"),
     "novum.hypothesize": ("Comparison", "Hypothesis"),
     "novum.lineage": ("Lineage",),
+    "novum.labels": ("Labels",),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
     "novum.plugins": ("CONTRACT",),
     "novum.proposers": ("Proposer",),
     "novum.recipe": ("Recipe",),
+    "novum.rules": ("Held", "Rule", "Sign", "Step"),
     "novum.seeds": ("Seed",),
     "novum.sources": ("Examples", "content_hash", "split"),
     "novum.run": ("Run",),
@@ -63,6 +65,7 @@ _HOMES = {
     "novum.study": ("Study",),
     "novum.task": ("Source", "Split", "Task"),
     "novum.technique": ("Technique",),
+    "novum.tuning": ("Tuning",),
     "novum.validate": ("Verdict",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -88,9 +91,11 @@ __all__ = [
     "Executor",
     "Fact",
     "Goal",
+    "Held",
     "Hypothesis",
     "Image",
     "InputError",
+    "Labels",
     "Lineage",
     "LocalExecutor",
     "Loss",
@@ -106,22 +111,26 @@ __all__ = [
     "Proposer",
     "Recipe",
     "RegistrationError",
+    "Rule",
     "Run",
     "Scale",
     "Scores",
     "Seed",
+    "Sign",
     "Signature",
     "Source",
     "Split",
     "SplitClosed",
     "Standing",
     "Start",
+    "Step",
     "Study",
     "StudyError",
     "Target",
     "Task",
     "Technique",
     "Text",
+    "Tuning",
     "Undefined",
     "Vector",
     "Verdict",
@@ -242,6 +251,7 @@ if TYPE_CHECKING:
     from novum.idea import schedule as schedule
     from novum.idea import technique as technique
     from novum.lineage import Lineage as Lineage
+    from novum.labels import Labels as Labels
     from novum.model import Model as Model
     from novum.model import Preparation as Preparation
     from novum.model import Weights as Weights
@@ -252,6 +262,10 @@ if TYPE_CHECKING:
     from novum.plugins import CONTRACT as CONTRACT
     from novum.proposers import Proposer as Proposer
     from novum.recipe import Recipe as Recipe
+    from novum.rules import Held as Held
+    from novum.rules import Rule as Rule
+    from novum.rules import Sign as Sign
+    from novum.rules import Step as Step
     from novum.run import Run as Run
     from novum.seeds import Seed as Seed
     from novum.sources import Examples as Examples
@@ -264,6 +278,7 @@ if TYPE_CHECKING:
     from novum.task import Split as Split
     from novum.task import Task as Task
     from novum.technique import Technique as Technique
+    from novum.tuning import Tuning as Tuning
     from novum.validate import Verdict as Verdict
 
 

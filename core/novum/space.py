@@ -209,6 +209,8 @@ def _ends(schema: Mapping[str, Any], now: Any, whole: bool) -> tuple[float | Non
     """Ends of a number's range: those of its description, drawn in where they are open or missing."""
     low, high = schema.get("minimum"), schema.get("maximum")
     positive = isinstance(now, int | float) and not isinstance(now, bool) and now > 0
+    if high is None and not positive and "usual" in schema:  # from 0 nothing says how far
+        low, high = schema["usual"]
     if high is None and "exclusiveMaximum" in schema:
         top = float(schema["exclusiveMaximum"])
         high = top - 1 if whole else 0.9 * top
