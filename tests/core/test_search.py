@@ -191,8 +191,10 @@ def test_a_claim_about_all_tasks_changes_what_they_have_in_common() -> None:
 def test_tpe_comes_back_to_what_gained() -> None:
     """Of the candidates after twenty screened ones, more change the rate, and to values near those that gained."""
     past = [Screened(1, ("left",), {"recipe.weight_decay": round(0.008 * each, 3)}, -0.5) for each in range(1, 11)]
-    for rate in (float(f"{each:.3g}") for each in np.geomspace(1e-4, 1e-1, 10)):
-        past.append(Screened(1, ("left",), {"recipe.learning_rate": rate}, 0.3 - abs(math.log10(rate) + 2)))
+    past += [
+        Screened(1, ("left",), {"recipe.learning_rate": rate}, 0.3 - abs(math.log10(rate) + 2))
+        for rate in (float(f"{each:.3g}") for each in np.geomspace(1e-4, 1e-1, 10))
+    ]
 
     def share(sampler: str) -> float:
         trials = Trials(-1.0)
