@@ -192,7 +192,7 @@ def _check_names(written: ClaimFile, where: str) -> None:
     goals = () if written.goal is None else (written.goal,)
     for kind, names in (("task", written.tasks), ("treatment", written.treatments), ("goal", goals)):
         for name in names:
-            if not _is_name(name):
+            if not is_name(name):
                 raise ConfigError(
                     f"{where}: {shown(name)} is no name for a {kind}; allowed: 1 to {LONGEST_NAME} printable "
                     "characters without slashes, which begin with neither a dot nor a dash and end with no space."
@@ -205,7 +205,8 @@ def _check_names(written: ClaimFile, where: str) -> None:
         )
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether a text may name a task, a treatment or a goal."""
     good = 1 <= len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()
     return good and not (name[0] in ".-" or "/" in name or "\\" in name)
 
@@ -306,6 +307,11 @@ def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:
                 f"{where}: {misplaced[0]!r} (value {shown(table[misplaced[0]])}) stands inside [tasks.{name}]; it is "
                 f"about the whole claim: move it above the first [tasks.…]."
             )
+
+
+def arm_of(table: Override, where: str) -> Arm:
+    """The arm that one table describes as a whole. Raises ConfigError, with the place of the fault."""
+    return _arm({key: getattr(table, key) for key in (*ARM_KEYS, "start_once")}, where)
 
 
 def begun(arm: Arm, table: Mapping[str, Any] | None, where: str = "start_from") -> Arm:

@@ -85,7 +85,8 @@ class Hypothesis:
     scope: "all", "at_least(r)" or "average" over tasks. confirm: new data are scored with the "same-networks", or
     with networks of "fresh-seeds". seed: root of the seed schedule. keep: which weights outlive the verdict.
     price_per_hour: of one device, in any currency; None: money is not reported. rests_on: ids of the observations
-    behind it; because: why it may hold, in a sentence. parent: the hypothesis that this one replaces. revision: raised to register an unchanged claim anew.
+    behind it; because: why it may hold, in a
+    sentence. parent: the hypothesis that this one replaces. revision: raised to register an unchanged claim anew.
 
     Raises ConfigError for anything out of range.
     """

@@ -66,11 +66,14 @@ def cycle(question: Question, lab: Lab, propose: Propose, pause: int | None = No
     seen = observe(question, lab)
 
     hypothesis = propose(seen)
-    if hypothesis is None:
-        return None
+    return None if hypothesis is None else claim(lab, hypothesis, seen, pause)
+
+
+def claim(lab: Lab, hypothesis: Hypothesis, seen: Seen, pause: int | None = None, block: int = 0) -> Verdict:
+    """The rest of the way round, from a hypothesis to its verdict. block: as that of `register_all`."""
     lab.listener.act(2, "hypothesize", hypothesis.claim)
     try:
-        plan = register(lab, hypothesis, seen)
+        plan = register(lab, hypothesis, seen, block)
     except RegistrationError:
         known = lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
         if known is None:
@@ -162,8 +165,11 @@ def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
 # ---------------------------------------------------------------------------------------------------- the first act
 
 
-def observe(question: Question, lab: Lab) -> Seen:
-    """Resolve every arm of a question and observe every task, in workers. What was observed before is read."""
+def observe(question: Question, lab: Lab, *, tell: bool = True) -> Seen:
+    """Resolve every arm of a question and observe every task, in workers. What was observed before is read.
+
+    tell: whether the listener hears of it.
+    """
     jobs = []
     for task, arms in question.arms.items():
         written = {f"{task}/{side}": arm.to_json() for side, arm in arms.items()}
@@ -176,7 +182,7 @@ def observe(question: Question, lab: Lab) -> Seen:
     for task, record in lab.all(payloads).items():
         lab.ledger.record_observation(keys[task], {**record, "task": task})
     observations = {task: lab.ledger.observation(key) or {} for task, key in keys.items()}
-    for task, found in observations.items():
+    for task, found in observations.items() if tell else ():
         lab.listener.observed(task, found)
     return Seen(question, observations, resolved, history(lab.ledger))
 
@@ -211,13 +217,16 @@ def _sealed(verdict: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ registering a plan
 
 
-def register(lab: Lab, hypothesis: Hypothesis, seen: Seen) -> Experiment:
+def register(lab: Lab, hypothesis: Hypothesis, seen: Seen, block: int = 0) -> Experiment:
     """Design, rehearse and register. A rehearsal that fails is an ordinary error and registers nothing."""
-    return register_all(lab, [(hypothesis, seen)])[0]
+    return register_all(lab, [(hypothesis, seen)], block)[0]
 
 
-def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[Experiment]:
-    """Register hypotheses together, all or none, once every one of them is designed and rehearsed."""
+def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]], block: int = 0) -> list[Experiment]:
+    """Register hypotheses together, all or none, once every one of them is designed and rehearsed.
+
+    block: the first block of seeds that they may use; a closed loop passes those of the arms that it adopted.
+    """
     ready: list[tuple[dict[str, Any], dict[str, Any]]] = []
     plans: list[Experiment] = []
     spent: list[dict[str, Any]] = []
@@ -225,7 +234,7 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
         seen = rehearse(lab, seen)  # before anything is registered, so that a typo costs no error rate
         stream = streams.spend(lab.ledger, hypothesis, spent)
         workers = lab.executor.describe()["workers"]
-        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream, workers)
+        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream, workers, block)
         lab.listener.say(estimate(lab, plan, seen))
         for sentence in announced(plan.record, hypothesis):
             lab.listener.say(sentence)

@@ -1,7 +1,8 @@
 """A search space: which options of an arm may change, and to what.
 
 Options go by dotted paths: "recipe.learning_rate", "model.dropout", "task.envs", "recipe.techniques.flooding.level",
-and "start_from" as a whole. What values one may take is written in the goal, or follows from how its plugin describes it.
+and "start_from" as a whole. What values one may take is written in the goal, or follows from how its plugin describes
+it.
 """
 
 from __future__ import annotations
@@ -217,6 +218,15 @@ def _met(at: Mapping[str, Any], whole: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**at, **whole["$defs"][name]} if name else at
 
 
+def has(arm: Arm, path: str) -> bool:
+    """Whether an arm has an option."""
+    try:
+        _check_path(path, arm)
+    except ConfigError:
+        return False
+    return True
+
+
 def _check_path(path: str, arm: Arm) -> None:
     root, _, rest = path.partition(".")
     if path == "start_from":
@@ -278,6 +288,38 @@ def _put(table: Any, names: Sequence[str], value: Any) -> Any:
         return value
     below = dict(table) if isinstance(table, Mapping) else {}
     return {**below, names[0]: _put(below.get(names[0]), names[1:], value)}
+
+
+def differences(before: Arm, after: Arm) -> dict[str, Any]:
+    """The options, by path, whose written values differ, with those of the second arm."""
+    found: dict[str, Any] = {}
+    for root in ROOTS:
+        sides = [dict(arm.recipe) if root == "recipe" else getattr(arm, root).options for arm in (before, after)]
+        for name in sorted(set(sides[0]) | set(sides[1])):
+            if canonical(sides[0].get(name)) != canonical(sides[1].get(name)):
+                found |= _leaves(f"{root}.{name}", sides[0].get(name), sides[1].get(name))
+    starts = [None if arm.start_from is None else arm.start_from.to_json() for arm in (before, after)]
+    if starts[0] != starts[1] or before.start_once != after.start_once:
+        once = {"start_once": True} if after.start_once else {}
+        found["start_from"] = None if starts[1] is None else {**_plain(starts[1]), **once}
+    return found
+
+
+def _leaves(path: str, before: Any, after: Any) -> dict[str, Any]:
+    if isinstance(after, Mapping) and (before is None or isinstance(before, Mapping)):
+        old = before or {}
+        return {
+            leaf: value
+            for name in after
+            if canonical(old.get(name)) != canonical(after[name])
+            for leaf, value in _leaves(f"{path}.{name}", old.get(name), after[name]).items()
+        }
+    return {path: after}
+
+
+def _plain(arm: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm as a table of changes: without what is not set."""
+    return {name: value for name, value in arm.items() if value not in (None, {}, [])}
 
 
 def checked(arm: Arm, path: str) -> Arm:

@@ -48,8 +48,8 @@ class Change:
 class Screened:
     """A change that one exploratory trial a task was spent on, in some round.
 
-    gain: of that trial over the baseline's at the same seed, the mean over tasks on their scales (in the metric's units,
-    better being above 0, where a task has no scale); None where a trial could not run.
+    gain: of that trial over the baseline's at the same seed, the mean over tasks on their scales (in the metric's
+    units, better being above 0, where a task has no scale); None where a trial could not run.
     """
 
     round: int
@@ -83,7 +83,8 @@ class Standing:
     there. facts: task → id → fact, of the task ("digits/train.size") and of what was tried ("digits/run.gap").
     screened, claimed: what was tried in this loop, oldest first. left: trials of the budget that are left for claims
     and screening; None where trials are not limited. try_out: trains one exploratory trial a task for each change and
-    gives them back screened, in the order asked; what it gave in this round before an interruption stands in `screened`.
+    gives them back screened, in the order asked; what it gave in this round before an interruption stands in
+    `screened`.
     """
 
     goal: Goal

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from novum.executors import Executor
     from novum.experiment import Experiment
+    from novum.goal import Goal
     from novum.ledger import Ledger
+    from novum.lineage import Lineage
     from novum.loop import Seen
     from novum.preview import Preview
     from novum.repair import Repair
@@ -129,6 +131,30 @@ class Study:
             return known
         with self._working(*(arm for each in family for arm in _arms(each))) as lab:
             return loop.family(family, lab, pairs if family[0].max_seeds is None else None)
+
+    def loop(self, goal: Goal) -> Lineage:
+        """Work on a goal, round after round, until its target, its budget or a stall; the same call again goes on, or
+        gives what came of it.
+
+        Raises InputError or PluginError for a goal that cannot be worked on, RegistrationError where this study has a
+        loop of that name with other tasks or error control, and StudyError when it cannot go on.
+        """
+        from novum.climb import climb
+        from novum.lineage import Lineage
+
+        plugins.refuse_within_worker()
+        with self._working(*(start.arm for start in goal.tasks.values())) as lab:
+            climb(goal, lab)
+        with self.reading() as ledger:
+            return Lineage.read(ledger, goal.name)
+
+    def loops(self) -> list[Lineage]:
+        """What came of every loop of this study so far."""
+        from novum import story
+        from novum.lineage import Lineage
+
+        with self.reading() as ledger:
+            return [Lineage.read(ledger, name) for name in story.names(ledger)]
 
     def plan(self, hypothesis: Hypothesis, *, noise: int = 0) -> Preview:
         """Check a claim, rehearse its arms, and say what it may take and could see; registers nothing.

@@ -25,9 +25,10 @@ class Design:
     one-sided levels of rejecting "the effect is at most null" and "it is at least claimed", with 0 ≤ null ≤ claimed
     (equal: strict; null 0: zone). resolution: the step in which the metric moves; its square / 12 is added to the
     variance (t and e-process). futility: predictive power below which a direction is hopeless; 0: never. give_up: the
-    test is given up when "both" directions are hopeless, or when "support" is. rho: of the spending function level (n / N)^rho. upper, lower: critical t at each look for support and
-    refutation, nine significant digits; None where none is reachable; empty for the two sign tests, whose critical
-    values depend on the data or the margin. seed: of the random sign paths (sign-flip beyond 16 pairs).
+    test is given up when "both" directions are hopeless, or when "support" is. rho: of the spending function
+    level (n / N)^rho. upper, lower: critical t at each look for support and refutation, nine significant digits; None
+    where none is reachable; empty for the two sign tests, whose critical values depend on the data or the margin. seed:
+    of the random sign paths (sign-flip beyond 16 pairs).
     """
 
     method: str
