@@ -28,7 +28,7 @@ GOOD = {
     "options": {"recipe.schedule": "cosine"},
     "claim": "A cosine schedule helps",
     "because": "The curve was still rising.",
-    "rests_on": ["left/run.slope"],
+    "rests_on": ["left/run.rise"],
     "gain": 0.05,
 }
 
@@ -127,7 +127,7 @@ def test_a_good_answer_becomes_a_claim_in_novums_words_with_the_models_reason(se
     assert found is not None
     assert found.claim == "On left: schedule constant → cosine helps"
     assert found.because == "tiny: A cosine schedule helps. The curve was still rising."
-    assert (found.rests_on, found.expected_effect) == (("left/run.slope",), 0.05)
+    assert (found.rests_on, found.expected_effect) == (("left/run.rise",), 0.05)
     assert found.tasks["left"].treatment.recipe["schedule"] == "cosine"
     assert told == {"asked": 1, "answers": 1, "invalid": 0, "refusals": []}
     body = server.requests[0]
@@ -316,6 +316,18 @@ def test_the_request_holds_goal_baseline_space_facts_and_what_was_tried(server: 
     assert data["goal"]["groups"] == [["left"], ["right"]]
     assert {"id": "left/run.gap", "value": 0.3, "unit": "", "about": "Made up."} in data["facts"]
     assert data["claimed"][0]["outcome"] == "refuted" and data["screened_by_one_trial_each"][0]["gain"] == 0.01
+
+
+def test_numbers_that_json_does_not_have_are_told_in_words(server: Server) -> None:
+    loop = Loop().standing
+    facts = {name: dict(found) for name, found in loop.facts.items()}
+    facts["left"]["left/odd"] = Fact("left/odd", float("nan"))
+    screened = (Screened(1, ("left",), {"model.dropout": 0.1}, None), Screened(1, ("left",), {}, float("inf")))
+
+    assert proposer(server).propose(at(replace(loop, facts=facts, screened=screened))) is not None
+
+    text = server.requests[0]["messages"][1]["content"]
+    assert '"value": "nan"' in text and '"gain": null' in text and '"gain": "inf"' in text
 
 
 def test_without_a_loop_or_a_space_nobody_is_asked(server: Server) -> None:

@@ -104,10 +104,10 @@ def test_a_later_batch_is_screened_where_the_first_gained_nothing() -> None:
 
 
 def test_diverged_candidates_are_no_gain_and_no_error() -> None:
-    trials = Trials(None)
+    trials = Trials(None, math.nan, math.inf)
 
     assert asked(standing(trials), patience=1) is None
-    again = [Screened(1, change.tasks, change.options, None) for change in trials.given]
+    again = [Screened(1, change.tasks, change.options, math.nan) for change in trials.given]
     after = Trials(0.1)
     assert asked(standing(after, screened=tuple(again), round=2)) is not None
     assert not {change.key for change in trials.given} & {change.key for change in after.given}

@@ -90,7 +90,7 @@ def _document(standing: Standing) -> dict[str, Any]:
             for name, fact in facts(standing).items()
         ],
         "screened_by_one_trial_each": [
-            {"round": each.round, "tasks": list(each.tasks), "options": dict(each.options), "gain": each.gain}
+            {"round": each.round, "tasks": list(each.tasks), "options": dict(each.options), "gain": _number(each.gain)}
             for each in standing.screened[-HISTORY:]
         ],
         "claimed": [
@@ -149,8 +149,8 @@ def described(path: str, arm: Arm) -> str:
 
 
 def _number(value: Any) -> Any:
-    """A fact's value as JSON; what is undefined or not finite is told in words."""
-    if isinstance(value, bool | int | str):
+    """A value as JSON; a number that is undefined or not finite is told in words."""
+    if value is None or isinstance(value, bool | int | str):
         return value if not isinstance(value, str) else plain(value, LONGEST_TEXT)
     if isinstance(value, float) and value - value == 0:
         return value

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -149,8 +150,14 @@ def _key(screened: Screened) -> str:
     return canonical([sorted(screened.tasks), dict(screened.options)])
 
 
+def _gain(screened: Screened) -> float | None:
+    """What was gained; None where the trial could not run, and where its score is no number."""
+    return screened.gain if screened.gain is not None and math.isfinite(screened.gain) else None
+
+
 def _per_cost(standing: Standing, screened: Screened) -> float | None:
-    return None if screened.gain is None else screened.gain / cost(standing, screened.tasks, screened.options)
+    gain = _gain(screened)
+    return None if gain is None else gain / cost(standing, screened.tasks, screened.options)
 
 
 def _affordable(
@@ -221,8 +228,8 @@ def _study(config: Any, seed: Seed, options: Mapping[str, Option], told: Sequenc
         params, distributions = encoded
         study.add_trial(
             optuna.trial.create_trial(
-                state=broke if each.gain is None else done,
-                value=each.gain,
+                state=broke if _gain(each) is None else done,
+                value=_gain(each),
                 params=params,
                 distributions=distributions,
             )

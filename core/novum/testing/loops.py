@@ -29,11 +29,16 @@ SPACE: Mapping[str, Option] = {
 """What may change: options of every kind."""
 FACTS: Mapping[str, float] = {
     "train.size": 64,
+    "train.classes": 4,
     "train.majority": 0.7,
-    "train.imbalance": 8.0,
-    "run.gap": 0.3,
-    "run.slope": 0.05,
+    "train.smallest_class": 2,
+    "run.score": 0.55,
+    "run.scaled": 0.4,
     "run.spread": 0.08,
+    "run.train": 0.7,
+    "run.gap": 0.3,
+    "run.rise": 0.05,
+    "run.fall": 0.1,
     "run.diverged": 0,
 }
 """Facts by their ids within a task: those of a task, and those of what was tried."""
