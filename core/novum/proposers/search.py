@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from novum.space import Option
     from novum.standing import Screened, Standing
 
-TRIES = 100
-"""Draws after which a sampler that repeats itself is not asked for another candidate."""
+REPEATS = 20
+"""Draws in a row that are known already, after which the next ones are drawn evenly."""
+TRIES = 400
+"""Such draws after which the space counts as exhausted."""
 SHARE = 0.5
 """Share of a screened gain that a claim hopes for: the best of four equal candidates lies a standard deviation above
 their mean by luck alone."""
@@ -128,11 +130,13 @@ class Search(Proposer):
         found: list[Change] = []
         with _quiet():
             study = _study(self.config, seed, options, told)
-            for _ in range(TRIES * self.config.candidates):
-                if len(found) == self.config.candidates:
-                    break
+            repeats = 0
+            while len(found) < self.config.candidates and repeats < TRIES:
+                if repeats == REPEATS:
+                    study.sampler = _sampler("random", seed.child(len(found)))
                 drawn = _asked(study.ask(), options, self.config.at_once)  # a repeated one stays open, and so unliked
                 change = _change(standing, tasks, drawn, known)
+                repeats = repeats + 1 if change is None else 0
                 if change is not None:
                     found.append(change)
                     known.add(change.key)
@@ -213,12 +217,7 @@ def _study(config: Any, seed: Seed, options: Mapping[str, Option], told: Sequenc
     """A study in memory that knows what was screened; candidates that could not run are failed trials."""
     import optuna
 
-    root = seed.integer(32)
-    sampler: optuna.samplers.BaseSampler = (
-        optuna.samplers.TPESampler(n_startup_trials=config.startup, seed=root)
-        if config.sampler == "tpe"
-        else optuna.samplers.RandomSampler(seed=root)
-    )
+    sampler = _sampler(config.sampler, seed, config.startup)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     done, broke = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL
     for each in told:
@@ -235,6 +234,15 @@ def _study(config: Any, seed: Seed, options: Mapping[str, Option], told: Sequenc
             )
         )
     return study
+
+
+def _sampler(name: str, seed: Seed, startup: int = 1) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    root = seed.integer(32)
+    if name == "tpe":
+        return optuna.samplers.TPESampler(n_startup_trials=startup, seed=root)
+    return optuna.samplers.RandomSampler(seed=root)
 
 
 @dataclass(frozen=True)
