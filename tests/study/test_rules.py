@@ -73,5 +73,3 @@ def uneven(tmp_path: Path) -> Path:
         with (folder / f"{split}.csv").open("w", newline="") as file:
             csv.writer(file).writerows([("text", "label"), *rows])
     return folder
-
-
