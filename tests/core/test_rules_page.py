@@ -20,9 +20,7 @@ GROUPS = {
 
 def row(rule: Rule) -> str:
     signs = " and ".join(f"`{each}`" for each in rule.signs)
-    ways = "; else ".join(
-        ", ".join(f"`{path} {step}`" for path, step in remedy.items()) for remedy in rule.remedies
-    )
+    ways = "; else ".join(", ".join(f"`{path} {step}`" for path, step in remedy.items()) for remedy in rule.remedies)
     return f"| `{rule.name}` | {signs} | {ways} | {rule.gain:g} | {rule.cost:g} |"
 
 
@@ -32,7 +30,14 @@ def table() -> str:
     lines: list[str] = []
     for home, title in GROUPS.items():
         own = [rule for rule in rules if homes[rule.name] == home]
-        lines += [f"### {title}", "", "| rule | where | then | gain | cost |", "|---|---|---|---|---|", *map(row, own), ""]
+        lines += [
+            f"### {title}",
+            "",
+            "| rule | where | then | gain | cost |",
+            "|---|---|---|---|---|",
+            *map(row, own),
+            "",
+        ]
         lines += [f"- `{rule.name}`: {rule.reason} {rule.source}." for rule in own]
         lines.append("")
     assert sum(line.startswith("- `") for line in lines) == len(rules)
