@@ -250,8 +250,8 @@ if TYPE_CHECKING:
     from novum.idea import plugin as plugin
     from novum.idea import schedule as schedule
     from novum.idea import technique as technique
-    from novum.lineage import Lineage as Lineage
     from novum.labels import Labels as Labels
+    from novum.lineage import Lineage as Lineage
     from novum.model import Model as Model
     from novum.model import Preparation as Preparation
     from novum.model import Weights as Weights
