@@ -202,8 +202,9 @@ def test_an_ended_loop_is_told_again_and_nothing_is_run(tmp_path: Path, goal: An
 # ---------------------------------------------------------------------------------------------------------- its target
 
 
-def test_a_target_that_is_shown_on_new_data_ends_it(tmp_path: Path, goal: Any) -> None:
-    found = study(tmp_path).loop(goal(target=Target("blobs", 0.6)))
+def test_a_target_that_is_shown_on_new_data_ends_it(tmp_path: Path, goal: Any, arm: novum.Arm) -> None:
+    larger = arm.but(task=arm.task.but(size=200))
+    found = study(tmp_path).loop(goal(target=Target("blobs", 0.6), tasks={"blobs": larger}))
 
     assert (found.why, found.sentence) == ("target", "The target is reached: blobs at 0.6, on new data too.")
     last = found.steps[-1]
