@@ -175,10 +175,13 @@ def spaces(
 
 
 def default(arm: Arm) -> dict[str, Option]:
-    """What may change where a goal says nothing: every option of recipe and model whose description bounds it."""
+    """What may change where a goal says nothing: every option of recipe and model whose description bounds it, but for
+    those whose JSON Schema has "search": false: they fetch something, or mean nothing to most arms.
+    """
     paths = [f"recipe.{name}" for name in Recipe.model_fields]
     paths += [f"model.{name}" for name in plugins.load("model", arm.model.name).Config.model_fields]
-    found = {path: described(path, arm) for path in paths if path not in UNASKED}
+    asked = [path for path in paths if path not in UNASKED and _schema(path, arm).get("search", True)]
+    found = {path: described(path, arm) for path in asked}
     return {path: option for path, option in found.items() if option is not None}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from novum.config import Config
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 class Tuning(Config):
     """Options of a model that may begin with trained weights."""
 
-    trained: Literal["all", "head", "biases"] = "all"
+    trained: Annotated[Literal["all", "head", "biases"], Field(json_schema_extra={"search": False})] = "all"
     """What is trained where training begins with weights from elsewhere: `all` of them; what is new alone, such as the
     `head`; or that and the `biases`, with the scales of norms (Ben Zaken et al. 2022). What is kept still has the
     statistics of its batch norms follow the data. Where nothing comes from elsewhere, all is trained."""

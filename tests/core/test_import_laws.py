@@ -45,7 +45,8 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "ray": ("novum.executors.ray", "novum.executors.ray_cluster", "novum.executors.ray_worker"),
     "pydantic": (
         *("novum.config", "novum.recipe", "novum.claimfile", "novum.schema", "novum.cli.catalogue"),
-        *("novum.mlp", "novum.runner.techniques", "novum.testing.every", "novum.proposers"),
+        *("novum.mlp", "novum.labels", "novum.tuning", "novum.runner.techniques", "novum.testing.every"),
+        "novum.proposers",
     ),
     "tomllib": ("novum.toml",),
     "timm": ("novum.runner.optimizers",),
@@ -117,6 +118,7 @@ NEVER: Mapping[str, tuple[str, ...]] = {
     "novum.ledger": ("numpy", "torch"),
     "novum.report": ("numpy", "torch"),
     "novum.proposers": ("novum.validate", "novum.trials", "numpy", "torch"),
+    "novum.rules": ("novum.validate", "novum.trials", "numpy", "torch"),
     "novum.lab": ("numpy", "torch"),
     "novum.loop": ("numpy", "torch"),
     "novum.rehearse": ("numpy", "torch"),

@@ -56,7 +56,7 @@ class Step:
             return False
         if self.times is not None and self.times < 1:
             return now >= LEAST * size[0]
-        return size[0] > now and size[0] >= LEAST * now
+        return size[0] > now and (self.times is None or size[0] >= LEAST * now)
 
     def agrees(self, now: Any, value: Any) -> bool:
         """Whether a value that was found for another task does not move this one the other way."""

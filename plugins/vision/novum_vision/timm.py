@@ -72,7 +72,7 @@ class Timm(Model):
         name: str = "test_resnet"
         """A name of timm's list, such as "test_resnet", "resnet18" or "vit_tiny_patch16_224", with a tag for certain
         pretrained weights where wanted ("resnet18.a1_in1k")."""
-        pretrained: bool = False
+        pretrained: Annotated[bool, Field(json_schema_extra={"search": False})] = False
         """Begin with timm's pretrained weights, fetched on first use; the classifier's head starts anew."""
         size: Annotated[int, Field(ge=0, le=4096)] = 32
         """Height and width to which batches are resized; 0 keeps the task's own."""
