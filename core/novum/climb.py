@@ -37,7 +37,7 @@ class Ground:
     whole: Mapping[str, Arm]
     observations: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Sequence[Mapping[str, Any]]]
-    spaces: Mapping[str, Mapping[str, space.Option]]
+    spaces: Mapping[str, space.Space]
 
 
 def climb(goal: Goal, lab: Lab) -> Past:
@@ -54,11 +54,7 @@ class _Climber:
         self.goal = goal
         self.lab = lab
         self.story = Story(lab.ledger, goal.name)
-        self.proposers: list[tuple[str, Proposer]] = []
-        for each in goal.proposers:
-            name = each["plugin"]
-            options = {option: value for option, value in each.items() if option != "plugin"}
-            self.proposers.append((name, plugins.create("proposer", name, options)))
+        self.proposers = [(str(each["plugin"]), _proposer(each)) for each in goal.proposers]
         self._scouted: dict[str, dict[str, Scouted]] = {}
 
     def run(self) -> Past:
@@ -108,27 +104,7 @@ class _Climber:
         if target is not None:
             _check_metric("target.metric", target.metric, metrics[target.task])
         whole = {name: Arm.from_json(_written(each["plan"], baseline[name])) for name, each in found.items()}
-        return Ground(whole, seen.observations, metrics, self._spaces(whole))
-
-    def _spaces(self, whole: Mapping[str, Arm]) -> dict[str, dict[str, space.Option]]:
-        shared = dict(space.flat(self.goal.space))
-        asked = bool(shared) or any(start.space for start in self.goal.tasks.values())
-        found: dict[str, dict[str, space.Option]] = {}
-        for name, arm in whole.items():
-            own = dict(space.flat(self.goal.tasks[name].space))
-            both = {path: value for path, value in shared.items() if path in own or space.has(arm, path)} | own
-            found[name] = (
-                {path: space.written(path, value, arm) for path, value in both.items()} if asked else space.default(arm)
-            )
-        nowhere = [path for path in shared if not any(path in each for each in found.values())]
-        if nowhere:
-            space.written(nowhere[0], shared[nowhere[0]], next(iter(whole.values())))  # says what is wrong with it
-        if not any(found.values()):
-            raise ConfigError(
-                f"goal {self.goal.name!r}: its search space is empty: no option of any arm may change; name some in "
-                "[space], such as recipe.schedule = true, or leave the table out for all that are described with ends."
-            )
-        return found
+        return Ground(whole, seen.observations, metrics, _spaces(self.goal, whole))
 
     def _budget(self, past: Past) -> tuple[int | None, int, float, float]:
         """(trials that are left, or None; trials charged so far; device-hours; seconds of work)."""
@@ -423,6 +399,25 @@ class _Climber:
         self.story.add("ended", why=why, sentence=sentence)
         self.lab.listener.ended()
         return self._past()
+
+
+def check(goal: Goal) -> None:
+    """Raise ConfigError for what can be told of a goal without any data: options and proposers that nobody has, values
+    that an option does not take, an empty space. Nothing is opened.
+    """
+    _spaces(goal, _starts(goal))
+    for each in goal.proposers:
+        _proposer(each)
+
+
+def _proposer(asked: Mapping[str, Any]) -> Proposer:
+    options = {name: value for name, value in asked.items() if name != "plugin"}
+    found: Proposer = plugins.create("proposer", asked["plugin"], options)
+    return found
+
+
+def _spaces(goal: Goal, arms: Mapping[str, Arm]) -> dict[str, space.Space]:
+    return space.spaces(goal.space, {name: start.space for name, start in goal.tasks.items()}, arms)
 
 
 def _arms(hypothesis: Mapping[str, Any]) -> str:

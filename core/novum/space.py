@@ -147,6 +147,33 @@ def _end(path: str, value: Any) -> float:
     return float(value)
 
 
+def spaces(
+    shared: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]], arms: Mapping[str, Arm]
+) -> dict[str, Space]:
+    """What may change on each task: of the shared options those that its arm has, and its own; where nothing is written
+    anywhere, what is described with ends.
+
+    shared, own (by task): as a goal writes them. Raises ConfigError for an option or a value that no arm takes, and
+    where nothing may change at all.
+    """
+    flatly = dict(flat(shared))
+    asked = bool(flatly) or any(own.values())
+    found: dict[str, Space] = {}
+    for task, arm in arms.items():
+        mine = dict(flat(own[task]))
+        both = {path: value for path, value in flatly.items() if path in mine or has(arm, path)} | mine
+        found[task] = {path: written(path, value, arm) for path, value in both.items()} if asked else default(arm)
+    nowhere = [path for path in flatly if not any(path in each for each in found.values())]
+    if nowhere:
+        written(nowhere[0], flatly[nowhere[0]], next(iter(arms.values())))  # says what is wrong with it
+    if not any(found.values()):
+        raise ConfigError(
+            "space: it is empty: no option of any arm may change; name some in [space], such as recipe.schedule = "
+            "true, or leave the table out for all that are described with ends."
+        )
+    return found
+
+
 def default(arm: Arm) -> dict[str, Option]:
     """What may change where a goal says nothing: every option of recipe and model whose description bounds it."""
     paths = [f"recipe.{name}" for name in Recipe.model_fields]
@@ -182,6 +209,8 @@ def _ends(schema: Mapping[str, Any], now: Any, whole: bool) -> tuple[float | Non
     """Ends of a number's range: those of its description, drawn in where they are open or missing."""
     low, high = schema.get("minimum"), schema.get("maximum")
     positive = isinstance(now, int | float) and not isinstance(now, bool) and now > 0
+    if high is None and not positive and "usual" in schema:  # from 0 nothing says how far
+        low, high = schema["usual"]
     if high is None and "exclusiveMaximum" in schema:
         top = float(schema["exclusiveMaximum"])
         high = top - 1 if whole else 0.9 * top

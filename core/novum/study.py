@@ -139,10 +139,11 @@ class Study:
         Raises InputError or PluginError for a goal that cannot be worked on, RegistrationError where this study has a
         loop of that name with other tasks or error control, and StudyError when it cannot go on.
         """
-        from novum.climb import climb
+        from novum.climb import check, climb
         from novum.lineage import Lineage
 
         plugins.refuse_within_worker()
+        check(goal)  # before any folder is made
         with self._working(*(start.arm for start in goal.tasks.values())) as lab:
             climb(goal, lab)
         with self.reading() as ledger:
@@ -251,6 +252,15 @@ class Study:
         with self.reading() as ledger:
             ledger.verify()
             return report.write(ledger, self.folder, self._known(ledger, hypothesis)["id"])
+
+    def loop_report(self, name: str) -> Path:
+        """Write the report of a loop, one self-contained HTML file, and return its path."""
+        from novum import report
+        from novum.lineage import Lineage
+
+        with self.reading() as ledger:
+            ledger.verify()
+            return report.write_loop(Lineage.read(ledger, name), self.folder)
 
     def rows(self) -> list[dict[str, Any]]:
         """Every trial as a flat row: task, side, seed, state, seconds, units, and its metrics on dev and test."""

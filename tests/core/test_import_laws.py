@@ -53,9 +53,17 @@ ONLY: Mapping[str, tuple[str, ...]] = {
     "novum.cli": ("novum.cli",),
     "novum.decide": ("novum.decide", "novum.validate", "novum.experiment", "novum.compare"),
     "novum.study": ("novum.cli", "novum.compare"),
-    "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate"),
-    "novum.loop": ("novum.study", "novum.cli", "novum.report", "novum.compare", "novum.testing"),
-    "novum.rehearse": ("novum.loop", "novum.run", "novum.study", "novum.cli"),
+    "novum.report": ("novum.report", "novum.study", "novum.cli", "novum.validate", "novum.lineage"),
+    "novum.loop": (
+        "novum.climb",
+        "novum.study",
+        "novum.cli",
+        "novum.report",
+        "novum.compare",
+        "novum.testing",
+    ),
+    "novum.climb": ("novum.study",),
+    "novum.rehearse": ("novum.loop", "novum.climb", "novum.scouting", "novum.run", "novum.study", "novum.cli"),
     "novum.runner": (
         *("novum.runner", "novum.run", "novum.trials", "novum.pieces", "novum.feed", "novum.cli"),
         "novum.testing",  # plugins are tried as a trial would use them

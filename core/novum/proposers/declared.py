@@ -51,8 +51,8 @@ class Declared(Proposer):
             return None
         if self._left is None:
             self._left = list(load_all(self.config.claim))
-        known = {_arms(record) for record, _ in seen.history}
-        return next((each for each in self._left if _arms(each.to_json()) not in known), None)
+        known = {_asked(record) for record, _ in seen.history}
+        return next((each for each in self._left if _asked(each.to_json()) not in known), None)
 
     def _changes(self, standing: Standing) -> Iterator[Change]:
         from novum.space import show
@@ -71,7 +71,8 @@ class Declared(Proposer):
                     yield change
 
 
-def _arms(record: Any) -> str:
+def _asked(record: Any) -> str:
+    """What a claim asks, whatever the level and the seeds that a loop gives it."""
     from novum.arm import canonical
 
-    return canonical(record["tasks"])
+    return canonical([record["claim"], record["name"], record["tasks"]])

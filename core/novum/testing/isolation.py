@@ -32,7 +32,7 @@ FEW = 3
 """Checks, at most, for which nothing is made ready."""
 GRACE = 30.0
 """Seconds beyond all limits after which the server itself is given up."""
-KINDS = ("task", "model", "evaluator", "proposer", "executor", "technique", "optimizer", "schedule", "tracker")
+KINDS = ("task", "model", "evaluator", "proposer", "executor", "technique", "optimizer", "schedule", "tracker", "rule")
 
 
 def check(

@@ -1,5 +1,5 @@
 """What a proposer promises: hypotheses or None, the same for the same history, and none twice; in a closed loop, which
-is made up in `loops`, claims within the space alone, on facts that exist.
+is made up in `loops`, claims within the space alone, on facts that exist. And what a rule is.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from novum.arm import canonical
 from novum.config import shown
-from novum.testing.laws import Inapplicable, expect, law
+from novum.testing.laws import Broken, Inapplicable, expect, law
 from novum.testing.loops import Loop, Stopped, changed
 
 if TYPE_CHECKING:
@@ -72,6 +72,22 @@ def nothing_is_proposed_twice(subject: Subject) -> None:
             )
             record = {**found.to_json(), "fingerprint": found.fingerprint, "id": found.id}
             history = (*history, (record, verdict))
+
+
+@law("a rule is a record that is called as its entry point, and every sentence of it can be told", "rule")
+def a_rule_is_a_sound_record(subject: Subject) -> None:
+    from novum.rules import QUOTED, Rule
+
+    rule = subject.cls
+    expect(isinstance(rule, Rule), f"it is {type(rule).__name__}; name a novum.Rule as its entry point")
+    if isinstance(subject.plugin, str):
+        expect(rule.name == subject.plugin, f"it says that it is called {rule.name!r}; give both the same name")
+    for quoted in QUOTED.finditer(rule.reason):
+        try:
+            format(0.5, quoted["spec"] or "")
+        except ValueError as error:
+            raise Broken(f"its reason cannot tell a number as {quoted[0]}: {error}") from None
+    expect(not rule.claim.rstrip().endswith("."), "its claim ends with a full stop; what changes is told after it")
 
 
 # --------------------------------------------------------------------------------------------------- in a closed loop
