@@ -1,6 +1,6 @@
 """How many options should a candidate of `search` change, and does TPE help? Simulated loops with known true effects.
 
-    python experiments/search/simulate.py [LOOPS]
+    python experiments/search/simulate.py [LOOPS [VARIANT …]]
 
 Nine options: four numbers whose best value lies somewhere, two choices of three to five values, three switches of
 which 15 % help and 40 % hurt. A loop has 120 trials. The proposer is the real one; its trials and claims are drawn. A
@@ -19,10 +19,11 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-from novum import plugins
+import optuna
 from novum.arm import Arm, Plugin
 from novum.goal import Goal
 from novum.loop import Question, Seen
+from novum.proposers.search import Search
 from novum.seeds import Seed
 from novum.space import Option, applied, differences
 from novum.standing import Change, Claimed, Screened, Standing
@@ -38,6 +39,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "tpe, learning from the tenth on": {"startup": 10},
     "random, one or two": {"sampler": "random"},
     "tpe, eight candidates": {"candidates": 8},
+    "tpe, always every option": {"at_once": 8, "candidates": 4},
 }
 
 
@@ -75,13 +77,46 @@ class World:
         return sum(effect(arm.model.options[path.removeprefix("model.")]) for path, effect in self.effects.items())
 
 
+class Everything(Search):
+    """As search would be without drawing which options change: TPE over the whole space, with all that was screened."""
+
+    def _draw(
+        self, standing: Standing, tasks: tuple[str, ...], options: Mapping[str, Option], told: Sequence[Screened]
+    ) -> list[Change]:
+        past = [*(each for each in standing.screened if each.round < standing.round), *told]
+        past = list({Change(each.tasks, each.options, "").key: each for each in past}.values())
+        root = Seed(standing.goal.seed, ("everything", str(len(past)))).integer(32)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        study = optuna.create_study(
+            direction="maximize", sampler=optuna.samplers.TPESampler(n_startup_trials=self.config.startup, seed=root)
+        )
+        kinds = {
+            path: optuna.distributions.CategoricalDistribution(option.choices)
+            if option.choices
+            else optuna.distributions.FloatDistribution(option.low, option.high)
+            for path, option in options.items()
+        }
+        adopted = {  # round → what its best gained over the baseline before it, so that all compare with the first one
+            claim.round: max(float(each.gain or 0.0) for each in standing.screened if each.round == claim.round)
+            for claim in standing.claimed
+            if claim.adopted
+        }
+        for each in past:
+            params = dict(each.options)
+            value = float(each.gain or 0.0) + sum(adopted[now] for now in adopted if now < each.round)
+            study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
+        asked = [study.ask(kinds) for _ in range(self.config.candidates)]
+        return [Change(tasks, trial.params, "everything") for trial in asked]
+
+
 def loop(seed: int, options: Mapping[str, Any]) -> float:
     """The true gain of the last baseline over the first."""
     draw = Seed(seed, ("world",)).numpy()
     world = World.drawn(draw)
     first = base = Arm(Plugin("task", "made-up"), Plugin("model", "linear").but(**world.start))
     goal = Goal("simulated", {"it": first}, budget=TRIALS, seed=seed)
-    proposer = plugins.create("proposer", "search", options)
+    kind = Everything if options == VARIANTS["tpe, always every option"] else Search
+    proposer = kind(Search.Config(**options))
     screened: tuple[Screened, ...] = ()
     claimed: tuple[Claimed, ...] = ()
     left = TRIALS
@@ -124,14 +159,15 @@ def tested(effect: float, most: int, draw: np.random.Generator) -> tuple[bool, i
     return False, len(pairs)
 
 
-def main(loops: int) -> None:
+def main(loops: int, names: Sequence[str]) -> None:
     default = "tpe, one or two (default)"
+    asked = {name: VARIANTS[name] for name in (default, *names)} if names else VARIANTS
     with get_context("spawn").Pool() as pool:
         gains = {
             name: pool.starmap(loop, [(seed, options) for seed in range(loops)], chunksize=4)
-            for name, options in VARIANTS.items()
+            for name, options in asked.items()
         }
-    print(f"| candidates | true gain | less than the default's by |\n|---|---|---|  <!-- {loops} loops each -->")
+    print(f"{loops} loops each\n\n| candidates | true gain | less than the default's by |\n|---|---|---|")
     for name, found in gains.items():
         less = [one - other for one, other in zip(gains[default], found, strict=True)]
         error = statistics.stdev(less) / math.sqrt(loops)
@@ -140,4 +176,4 @@ def main(loops: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 150, sys.argv[2:])

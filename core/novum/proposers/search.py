@@ -1,9 +1,8 @@
 """Candidates by Optuna, screened by one exploratory trial each; the best of them is claimed, and decides nothing.
 
 What a candidate changes is drawn as well as to what: first how many options, then which, then their values. TPE over
-the whole space moves every option at once, so that no claim can say what helped, and what hurts hides what helps. In
-simulated loops of 120 trials on nine options, some of which help, do nothing or hurt (docs/proposers.md), candidates of
-one or two options gained a tenth more than those of all options, at equal trials.
+the whole space moves every option at once, so that no claim can say what helped, and what hurts hides what helps: in
+simulated loops that costs a tenth of the gain (experiments/search/simulate.py, docs/proposers.md).
 """
 
 from __future__ import annotations
