@@ -46,19 +46,26 @@ _HOMES = {
     "novum.evaluator": ("Evaluator",),
     "novum.executors": ("Executor", "LocalExecutor"),
     "novum.claimfile": ("load", "load_all"),
+    "novum.goal": ("Budget", "Goal", "Start", "Target"),
+    "novum.goalfile": ("load_goal",),
     "novum.idea": ("optimizer", "plugin", "schedule", "technique"),
     "novum.hypothesize": ("Comparison", "Hypothesis"),
+    "novum.lineage": ("Lineage",),
+    "novum.labels": ("Labels",),
     "novum.model": ("Model", "Preparation", "Weights"),
     "novum.observe": ("Fact", "Observation", "Scale", "majority"),
     "novum.plugins": ("CONTRACT",),
     "novum.proposers": ("Proposer",),
     "novum.recipe": ("Recipe",),
+    "novum.rules": ("Held", "Rule", "Sign", "Step"),
     "novum.seeds": ("Seed",),
     "novum.sources": ("Examples", "content_hash", "split"),
     "novum.run": ("Run",),
+    "novum.standing": ("Change", "Standing"),
     "novum.study": ("Study",),
     "novum.task": ("Source", "Split", "Task"),
     "novum.technique": ("Technique",),
+    "novum.tuning": ("Tuning",),
     "novum.validate": ("Verdict",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
@@ -70,6 +77,8 @@ __all__ = [
     "Actions",
     "Arm",
     "Batch",
+    "Budget",
+    "Change",
     "Classes",
     "Comparison",
     "Config",
@@ -81,9 +90,13 @@ __all__ = [
     "Examples",
     "Executor",
     "Fact",
+    "Goal",
+    "Held",
     "Hypothesis",
     "Image",
     "InputError",
+    "Labels",
+    "Lineage",
     "LocalExecutor",
     "Loss",
     "Metric",
@@ -98,19 +111,26 @@ __all__ = [
     "Proposer",
     "Recipe",
     "RegistrationError",
+    "Rule",
     "Run",
     "Scale",
     "Scores",
     "Seed",
+    "Sign",
     "Signature",
     "Source",
     "Split",
     "SplitClosed",
+    "Standing",
+    "Start",
+    "Step",
     "Study",
     "StudyError",
+    "Target",
     "Task",
     "Technique",
     "Text",
+    "Tuning",
     "Undefined",
     "Vector",
     "Verdict",
@@ -122,6 +142,7 @@ __all__ = [
     "evaluator",
     "load",
     "load_all",
+    "load_goal",
     "majority",
     "model",
     "optimizer",
@@ -218,12 +239,19 @@ if TYPE_CHECKING:
     from novum.evaluator import Evaluator as Evaluator
     from novum.executors import Executor as Executor
     from novum.executors import LocalExecutor as LocalExecutor
+    from novum.goal import Budget as Budget
+    from novum.goal import Goal as Goal
+    from novum.goal import Start as Start
+    from novum.goal import Target as Target
+    from novum.goalfile import load_goal as load_goal
     from novum.hypothesize import Comparison as Comparison
     from novum.hypothesize import Hypothesis as Hypothesis
     from novum.idea import optimizer as optimizer
     from novum.idea import plugin as plugin
     from novum.idea import schedule as schedule
     from novum.idea import technique as technique
+    from novum.labels import Labels as Labels
+    from novum.lineage import Lineage as Lineage
     from novum.model import Model as Model
     from novum.model import Preparation as Preparation
     from novum.model import Weights as Weights
@@ -234,16 +262,23 @@ if TYPE_CHECKING:
     from novum.plugins import CONTRACT as CONTRACT
     from novum.proposers import Proposer as Proposer
     from novum.recipe import Recipe as Recipe
+    from novum.rules import Held as Held
+    from novum.rules import Rule as Rule
+    from novum.rules import Sign as Sign
+    from novum.rules import Step as Step
     from novum.run import Run as Run
     from novum.seeds import Seed as Seed
     from novum.sources import Examples as Examples
     from novum.sources import content_hash as content_hash
     from novum.sources import split as split
+    from novum.standing import Change as Change
+    from novum.standing import Standing as Standing
     from novum.study import Study as Study
     from novum.task import Source as Source
     from novum.task import Split as Split
     from novum.task import Task as Task
     from novum.technique import Technique as Technique
+    from novum.tuning import Tuning as Tuning
     from novum.validate import Verdict as Verdict
 
 

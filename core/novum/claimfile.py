@@ -17,7 +17,7 @@ from novum.toml import put, read, sound
 
 SHARED = (
     *("margins", "estimand", "batch", "test", "futility", "expected_effect", "goal", "fdr", "scope", "confirm"),
-    *("price_per_hour", "seed", "keep", "metric", "rests_on"),
+    *("price_per_hour", "seed", "keep", "metric", "rests_on", "give_up", "because"),
 )
 """What every treatment's hypothesis takes from the file as it stands."""
 LONGEST_CLAIM = 1000
@@ -80,6 +80,8 @@ class ClaimFile(config.Config):
     """The sequential test; auto goes by the metric's kind."""
     futility: float = 0.1
     """Predictive power below which the question is given up; 0: never."""
+    give_up: Literal["both", "support"] = "both"
+    """What has to be out of reach before the question is given up: support and refutation, or support alone."""
     expected_effect: float | None = None
     """The effect that is hoped for, in the unit of the least effect, for the judgement of power."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
@@ -102,6 +104,8 @@ class ClaimFile(config.Config):
     """The metric that decides, if not each evaluator's primary one."""
     rests_on: tuple[str, ...] = ()
     """Ids of the observations behind the claim."""
+    because: Annotated[str, Field(max_length=1000)] = ""
+    """Why it may hold, in a sentence."""
     control: Override = Override()
     """What the control changes on every task."""
     treatments: dict[str, Override]
@@ -188,7 +192,7 @@ def _check_names(written: ClaimFile, where: str) -> None:
     goals = () if written.goal is None else (written.goal,)
     for kind, names in (("task", written.tasks), ("treatment", written.treatments), ("goal", goals)):
         for name in names:
-            if not _is_name(name):
+            if not is_name(name):
                 raise ConfigError(
                     f"{where}: {shown(name)} is no name for a {kind}; allowed: 1 to {LONGEST_NAME} printable "
                     "characters without slashes, which begin with neither a dot nor a dash and end with no space."
@@ -201,7 +205,8 @@ def _check_names(written: ClaimFile, where: str) -> None:
         )
 
 
-def _is_name(name: str) -> bool:
+def is_name(name: str) -> bool:
+    """Whether a text may name a task, a treatment or a goal."""
     good = 1 <= len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()
     return good and not (name[0] in ".-" or "/" in name or "\\" in name)
 
@@ -302,3 +307,20 @@ def _explain_misplaced(data: Mapping[str, Any], where: str) -> None:
                 f"{where}: {misplaced[0]!r} (value {shown(table[misplaced[0]])}) stands inside [tasks.{name}]; it is "
                 f"about the whole claim: move it above the first [tasks.…]."
             )
+
+
+def arm_of(table: Override, where: str) -> Arm:
+    """The arm that one table describes as a whole. Raises ConfigError, with the place of the fault."""
+    return _arm({key: getattr(table, key) for key in (*ARM_KEYS, "start_once")}, where)
+
+
+def begun(arm: Arm, table: Mapping[str, Any] | None, where: str = "start_from") -> Arm:
+    """The arm with another start: a table of changes to the arm itself, as a claim file writes `start_from`, and beside
+    them `start_once`; None takes the start away. Raises ConfigError where the table makes no arm.
+    """
+    if table is None:
+        return arm.but(start_from=None)
+    once = table.get("start_once", False)
+    over = config.parse(Override, {key: value for key, value in table.items() if key != "start_once"}, where)
+    own = {**arm.to_json(), "start_from": None, "start_once": None}
+    return arm.but(start_from=_arm(_merge(own, over), where), start_once=bool(once))

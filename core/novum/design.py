@@ -55,6 +55,7 @@ def design(
     ledger: Ledger,
     stream: Mapping[str, Any] | None = None,
     workers: int = 1,
+    first_block: int = 0,
 ) -> Experiment:
     """Freeze a hypothesis into a plan.
 
@@ -94,7 +95,7 @@ def design(
         "price_per_hour": hypothesis.price_per_hour,
         "open": hypothesis.max_seeds is None,
         "order": list(tasks),
-        "seeds": {"root": hypothesis.seed, "block": _block(tasks, ledger), "indices": list(range(pairs))},
+        "seeds": {"root": hypothesis.seed, "block": _block(tasks, ledger, first_block), "indices": list(range(pairs))},
         "tasks": tasks,
         "average": average,
         "fixed": _fixed([*(task["test"] for task in tasks.values()), *([average["test"]] if average else [])]),
@@ -325,6 +326,7 @@ def _made(
         resolution=task["resolution"]["dev"] if hypothesis.estimand == "mean" else 0.0,
         futility=hypothesis.futility,
         seed=hypothesis.seed,
+        give_up=hypothesis.give_up,
     )
 
 
@@ -342,6 +344,7 @@ def _average(
         batch=max(steps.values()),
         futility=hypothesis.futility,
         seed=hypothesis.seed,
+        give_up=hypothesis.give_up,
     )
     hoped = hypothesis.expected_effect or (2.0 if hypothesis.margins == "strict" else 1.0) * least or None
     return {"test": made.to_json(), "power": spread.power(made, spread.averaged(tasks), hoped)}
@@ -362,8 +365,9 @@ def _fixed(tests: list[dict[str, Any]]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------------- the seeds
 
 
-def _block(tasks: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> str:
-    """The first block of seeds in which no trial of any treatment exists: what was seen is no evidence (law 1).
+def _block(tasks: Mapping[str, Mapping[str, Any]], ledger: Ledger, first: int) -> str:
+    """The first block of seeds, from `first` on, in which no trial of any treatment exists: what was seen is no
+    evidence (law 1).
 
     Trials of other sources or versions count as well: editing a comment makes no seed unseen.
     """
@@ -371,4 +375,4 @@ def _block(tasks: Mapping[str, Mapping[str, Any]], ledger: Ledger) -> str:
     used = {
         row["block"] for row in ledger.trials() if row["kind"] == "train" and meant(row["plan"]["plan"]) in treatments
     }
-    return next(str(block) for block in range(len(used) + 1) if str(block) not in used)
+    return next(str(block) for block in range(first, first + len(used) + 1) if str(block) not in used)

@@ -19,6 +19,7 @@ ESTIMANDS = ("mean", "win")
 TESTS = ("auto", "t", "sign-flip")
 CONFIRM = ("same-networks", "fresh-seeds")
 RULES = ("lord++", "lond", "none")
+GIVE_UP = ("both", "support")
 AT_LEAST = re.compile(r"at_least\((\d+)\)")
 
 
@@ -76,14 +77,16 @@ class Hypothesis:
     max_seeds: pairs of trials per task, at least 3; None: no declared maximum. batch: pairs between two looks.
     alpha: one-sided error rate, in (0, 0.5): of this hypothesis alone, or of the goal's whole stream where `goal`
     names one; fdr is then the stream's rule. test: "t" or "sign-flip"; "auto" goes by the metric's kind. futility:
-    predictive power below which the question is given up, 0 for never. expected_effect: the effect that is hoped
+    predictive power below which the question is given up, 0 for never; give_up: what has to be out of reach for that,
+    "both" support and refutation, or "support" alone. expected_effect: the effect that is hoped
     for, in the unit of the minimum effect, for the judgement of power; None: twice the minimum effect (zone: the
     minimum effect).
 
     scope: "all", "at_least(r)" or "average" over tasks. confirm: new data are scored with the "same-networks", or
     with networks of "fresh-seeds". seed: root of the seed schedule. keep: which weights outlive the verdict.
     price_per_hour: of one device, in any currency; None: money is not reported. rests_on: ids of the observations
-    behind it. parent: the hypothesis that this one replaces. revision: raised to register an unchanged claim anew.
+    behind it; because: why it may hold, in a
+    sentence. parent: the hypothesis that this one replaces. revision: raised to register an unchanged claim anew.
 
     Raises ConfigError for anything out of range.
     """
@@ -114,10 +117,12 @@ class Hypothesis:
     rests_on: tuple[str, ...] = ()
     parent: str | None = None
     revision: int = 0
+    give_up: str = "both"
+    because: str = ""
 
     def __post_init__(self) -> None:
         _check("claim", self.claim, bool(self.claim.strip()), "one sentence")
-        for name in ("claim", "name", "goal"):
+        for name in ("claim", "name", "goal", "because"):
             text = getattr(self, name)
             wrong = None if text is None else flaw(text)
             _check(name, text, wrong is None, f"printable text; it has {wrong}")
@@ -223,7 +228,9 @@ class Hypothesis:
     def to_json(self) -> dict[str, Any]:
         """Plain data, the inverse of `from_json`."""
         plain = {name: getattr(self, name) for name in _PLAIN}
+        late = {name: getattr(self, name) for name, usual in _LATE.items() if getattr(self, name) != usual}
         return plain | {
+            **late,
             "rests_on": list(self.rests_on),
             "order": list(self.tasks),
             "tasks": {name: each.to_json() for name, each in self.tasks.items()},
@@ -232,7 +239,7 @@ class Hypothesis:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Hypothesis:
         """Read what `to_json` gave; further keys, as the ledger adds them, are left alone."""
-        plain = {name: data[name] for name in _PLAIN}
+        plain = {name: data[name] for name in _PLAIN} | {name: data[name] for name in _LATE if name in data}
         tasks = {name: Comparison.from_json(data["tasks"][name]) for name in data["order"]}
         return cls(**plain, tasks=tasks, rests_on=tuple(data["rests_on"]))
 
@@ -241,7 +248,10 @@ _PLAIN = (
     *("claim", "name", "alpha", "max_seeds", "seed", "scope", "keep", "margins", "estimand", "test", "batch"),
     *("futility", "expected_effect", "confirm", "goal", "fdr", "price_per_hour", "parent", "revision"),
 )
+_LATE = {"give_up": "both", "because": ""}
+"""What claims of an earlier Novum did not say; written only where it is not this, so that they keep their ids."""
 _CHOICES = {
+    "give_up": GIVE_UP,
     "keep": KEEP,
     "margins": MARGINS,
     "estimand": ESTIMANDS,

@@ -22,52 +22,58 @@ if TYPE_CHECKING:
     from novum.evidence import Evidence
     from novum.hypothesize import Hypothesis
     from novum.ledger import Ledger
+    from novum.standing import Standing
     from novum.validate import Verdict
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What the loop is about: named tasks, each with the arms under discussion ("control" first)."""
+class Question:
+    """What one round is about: named tasks, each with the arms under discussion ("control" first)."""
 
     name: str
     arms: Mapping[str, Mapping[str, Arm]]
 
     @classmethod
-    def of(cls, hypothesis: Hypothesis) -> Goal:
-        """The goal of a claim that somebody wrote: its tasks and both their arms."""
+    def of(cls, hypothesis: Hypothesis) -> Question:
+        """What a claim asks: its tasks and both their arms."""
         return cls(hypothesis.claim, {name: each.arms for name, each in hypothesis.tasks.items()})
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a proposer may know: the goal, each task's facts and scale, and what was tried with which verdict.
+    """What a proposer may know: the question, each task's facts and scale, and what was tried with which verdict.
 
-    resolved: "TASK/ARM" → plan, signature and metrics. Nothing of it comes from `test`.
+    resolved: "TASK/ARM" → plan, signature and metrics. standing: of the closed loop that asks; None where a person
+    asks for one proposal. Nothing of it comes from `test`.
     """
 
-    goal: Goal
+    question: Question
     observations: Mapping[str, Mapping[str, Any]]
     resolved: Mapping[str, Mapping[str, Any]]
     history: tuple[tuple[Mapping[str, Any], Mapping[str, Any] | None], ...] = ()
+    standing: Standing | None = None
 
 
 Propose = Callable[[Seen], "Hypothesis | None"]
 
 
-def cycle(goal: Goal, lab: Lab, propose: Propose, pause: int | None = None) -> Verdict | None:
+def cycle(question: Question, lab: Lab, propose: Propose, pause: int | None = None) -> Verdict | None:
     """Once round the loop; None when the proposer has nothing left to propose.
 
     pause: pairs per task at which a claim with no declared maximum stops for now, undecided and unrecorded.
     """
     lab.listener.act(1, "observe", "What do the tasks look like, and what are their 0 and 1?")
-    seen = observe(goal, lab)
+    seen = observe(question, lab)
 
     hypothesis = propose(seen)
-    if hypothesis is None:
-        return None
+    return None if hypothesis is None else claim(lab, hypothesis, seen, pause)
+
+
+def claim(lab: Lab, hypothesis: Hypothesis, seen: Seen, pause: int | None = None, block: int = 0) -> Verdict:
+    """The rest of the way round, from a hypothesis to its verdict. block: as that of `register_all`."""
     lab.listener.act(2, "hypothesize", hypothesis.claim)
     try:
-        plan = register(lab, hypothesis, seen)
+        plan = register(lab, hypothesis, seen, block)
     except RegistrationError:
         known = lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint)
         if known is None:
@@ -95,7 +101,7 @@ def family(hypotheses: Sequence[Hypothesis], lab: Lab, pause: int | None = None)
     proposed = []
     for hypothesis in left:
         lab.listener.act(1, "observe", f"Treatment {hypothesis.name}: what do its tasks look like?")
-        proposed.append((hypothesis, observe(Goal.of(hypothesis), lab)))
+        proposed.append((hypothesis, observe(Question.of(hypothesis), lab)))
         lab.listener.act(2, "hypothesize", f"{hypothesis.claim} ({hypothesis.name}, tested at {hypothesis.alpha:.3g})")
     if proposed:
         register_all(lab, proposed)
@@ -159,23 +165,26 @@ def finish(lab: Lab, plan: Experiment, verdict: Verdict) -> Verdict:
 # ---------------------------------------------------------------------------------------------------- the first act
 
 
-def observe(goal: Goal, lab: Lab) -> Seen:
-    """Resolve every arm of a goal and observe every task, in workers. What was observed before is read."""
+def observe(question: Question, lab: Lab, *, tell: bool = True) -> Seen:
+    """Resolve every arm of a question and observe every task, in workers. What was observed before is read.
+
+    tell: whether the listener hears of it.
+    """
     jobs = []
-    for task, arms in goal.arms.items():
+    for task, arms in question.arms.items():
         written = {f"{task}/{side}": arm.to_json() for side, arm in arms.items()}
         jobs.append((task, "resolve", {"arms": written, "local": local_code(*written.values())}))
     resolved = {name: each for found in lab.all(jobs).values() for name, each in found["arms"].items()}
-    first = {task: resolved[f"{task}/{next(iter(arms))}"]["plan"] for task, arms in goal.arms.items()}
+    first = {task: resolved[f"{task}/{next(iter(arms))}"]["plan"] for task, arms in question.arms.items()}
     keys = {task: observation_key(plan) for task, plan in first.items()}
     unseen = {task: plan for task, plan in first.items() if lab.ledger.observation(keys[task]) is None}
     payloads = [(task, "observe", {"plan": plan, "local": local_code(plan["arm"])}) for task, plan in unseen.items()]
     for task, record in lab.all(payloads).items():
         lab.ledger.record_observation(keys[task], {**record, "task": task})
     observations = {task: lab.ledger.observation(key) or {} for task, key in keys.items()}
-    for task, found in observations.items():
+    for task, found in observations.items() if tell else ():
         lab.listener.observed(task, found)
-    return Seen(goal, observations, resolved, history(lab.ledger))
+    return Seen(question, observations, resolved, history(lab.ledger))
 
 
 def observation_key(plan: Mapping[str, Any]) -> str:
@@ -208,13 +217,16 @@ def _sealed(verdict: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ registering a plan
 
 
-def register(lab: Lab, hypothesis: Hypothesis, seen: Seen) -> Experiment:
+def register(lab: Lab, hypothesis: Hypothesis, seen: Seen, block: int = 0) -> Experiment:
     """Design, rehearse and register. A rehearsal that fails is an ordinary error and registers nothing."""
-    return register_all(lab, [(hypothesis, seen)])[0]
+    return register_all(lab, [(hypothesis, seen)], block)[0]
 
 
-def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[Experiment]:
-    """Register hypotheses together, all or none, once every one of them is designed and rehearsed."""
+def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]], block: int = 0) -> list[Experiment]:
+    """Register hypotheses together, all or none, once every one of them is designed and rehearsed.
+
+    block: the first block of seeds that they may use; a closed loop passes those of the arms that it adopted.
+    """
     ready: list[tuple[dict[str, Any], dict[str, Any]]] = []
     plans: list[Experiment] = []
     spent: list[dict[str, Any]] = []
@@ -222,7 +234,7 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
         seen = rehearse(lab, seen)  # before anything is registered, so that a typo costs no error rate
         stream = streams.spend(lab.ledger, hypothesis, spent)
         workers = lab.executor.describe()["workers"]
-        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream, workers)
+        plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger, stream, workers, block)
         lab.listener.say(estimate(lab, plan, seen))
         for sentence in announced(plan.record, hypothesis):
             lab.listener.say(sentence)
@@ -232,7 +244,7 @@ def register_all(lab: Lab, proposed: Sequence[tuple[Hypothesis, Seen]]) -> list[
             "parent": hypothesis.parent or parent_of(lab.ledger, hypothesis),
             "observations": {
                 task: observation_key(seen.resolved[f"{task}/{next(iter(arms))}"]["plan"])
-                for task, arms in seen.goal.arms.items()
+                for task, arms in seen.question.arms.items()
             },
         }
         if stream is not None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from novum import config as _config
 from novum.data import Loss, Prediction
 from novum.errors import ConfigError, MismatchError
+from novum.labels import Labels
 from novum.model import Model, Preparation
 from novum.recipe import Recipe
 
@@ -114,12 +114,10 @@ class _Moments:
 class Linear(Model):
     """One layer on standardised inputs: multinomial logistic regression for classes, linear regression for numbers."""
 
-    class Config(_config.Config):
-        """What is beside the recipe."""
+    class Config(Labels):
+        """What is beside the recipe; of classes alone."""
 
-        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-        """Share of the target that is spread evenly over all classes; of classes alone."""
-
+    config: Config
     preparation = Standard
     inputs: ClassVar[tuple[str, ...]] = ("vector", "image")
     outputs: ClassVar[tuple[str, ...]] = ("classes", "numbers")
@@ -136,15 +134,16 @@ class Linear(Model):
         """float32 (B, D) → logits (B, C); or numbers (B, C) in the targets' deviations from their mean, which the
         network holds as the buffers "target_mean" and "target_deviation".
 
-        Raises ConfigError where labels are to be smoothed that are numbers.
+        Raises ConfigError where an option is about labels and the targets are numbers.
         """
         net = self._network(len(preparation.mean), len(signature.outputs.names))
         if preparation.targets is not None:
-            if self.config.label_smoothing:
-                raise ConfigError(
-                    f"option 'label_smoothing' received {self.config.label_smoothing}, but this task's targets are "
-                    "numbers, which are no labels; leave it out."
-                )
+            for name, field in Labels.model_fields.items():
+                if getattr(self.config, name) != field.default:
+                    raise ConfigError(
+                        f"option {name!r} received {getattr(self.config, name)}, but this task's targets are numbers, "
+                        "which are no labels; leave it out."
+                    )
             _measure(net, *preparation.targets)
         if start is not None:
             start.copy_into(net)
@@ -155,15 +154,17 @@ class Linear(Model):
 
         return nn.Linear(numbers, classes)
 
+    def begin(self, net: nn.Module, signature: Signature, train: Source) -> None:
+        """The weights of classes, where they are asked for."""
+        self.config.begin(net, len(signature.outputs.names), train)
+
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Loss]:
         """Once: the cross-entropy of classes; of numbers the squared error, in the targets' variances."""
         function = _squared_error if _measured(net) else self._cross_entropy
         yield Loss(function, (batch.inputs, batch.targets))
 
     def _cross_entropy(self, net: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(net(inputs), targets, label_smoothing=self.config.label_smoothing)
+        return self.config.loss(net, net(inputs), targets)
 
     def act(self, net: nn.Module, inputs: Any, explore: bool) -> Prediction:
         """The likeliest class, with all probabilities; or the numbers, in the targets' own unit."""

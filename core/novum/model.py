@@ -128,6 +128,14 @@ class Model(ABC):
     def build(self, signature: Signature, preparation: Any, seed: Seed, start: Weights | None) -> nn.Module:
         """A new network; when `start` is given, with `start.copy_into(net)` called."""
 
+    def begin(self, net: nn.Module, signature: Signature, train: Source) -> None:  # noqa: B027 - few need it
+        """What a network still needs of `train` before it learns, such as weights of its classes; nothing by default.
+
+        Called once a trial, after `build` and on the CPU, also for an arm that starts from another, whose preparation
+        knows the other's `train`. Not called where trained weights are read back: set only what `losses` needs, as
+        buffers that are not persistent.
+        """
+
     @abstractmethod
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Loss]:
         """Yield how to compute each loss; the runner computes, differentiates and steps between yields.

@@ -77,6 +77,7 @@ def observe(task: Task, evaluator: Evaluator, recipe: Recipe) -> Observation:
     with only(*Split):
         hashes = {split: task.source(Split(split), Seed(0, ("observe",)), recipe).hashes() for split in SPLITS}
     counted = tuple(duplicates({split: found for split, found in hashes.items() if found is not None}))
+    counted += tuple(balance(task, recipe))
     ids = {fact.id for fact in said.facts}
     facts = said.facts + tuple(fact for fact in counted if fact.id not in ids)
     scale = said.scale
@@ -123,6 +124,26 @@ def duplicates(hashes: Mapping[str, Sequence[str]]) -> list[Fact]:
             about = f"Units of {second} whose exact content also stands in {first}."
             facts.append(Fact(f"{first}-{second}.duplicates", count, "units", about))
     return facts
+
+
+def balance(task: Task, recipe: Recipe) -> list[Fact]:
+    """How the units that one trial trains on are spread over classes; nothing where the targets do not lie ready."""
+    from novum.seeds import Seed
+    from novum.sources import Examples
+    from novum.task import Split, only
+
+    if task.signature().outputs.kind != "classes":
+        return []
+    with only(Split.TRAIN):
+        source = task.source(Split.TRAIN, Seed(0, ("observe",)), recipe)
+    if not isinstance(source, Examples) or source.targets is None or not len(source.targets):
+        return []
+    counts = Counter(source.targets.tolist())
+    mean, uneven = len(source.targets) / len(counts), max(counts.values()) / min(counts.values())
+    return [
+        Fact("train.per_class", mean, "units", "Units of a class that one trial trains on, the mean over classes."),
+        Fact("train.imbalance", uneven, "times", "Units of the largest class over those of the smallest."),
+    ]
 
 
 def majority(targets: Sequence[Any]) -> float:

@@ -65,11 +65,11 @@ class Recipe(Config):
     """Name of an installed schedule: a factor on the learning rate over the share of the budget used."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the budget over which the rate first rises from zero; the schedule covers the rest."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, json_schema_extra={"usual": [0.0, 0.3]})] = 0.0
     """Decay of the weights, as the optimiser defines it."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Momentum of `sgd`, `rmsprop` and `muon`; the other optimisers have none."""
-    clip: Annotated[float, Field(ge=0)] = 0.0
+    clip: Annotated[float, Field(ge=0, json_schema_extra={"usual": [0.0, 10.0]})] = 0.0
     """Largest norm of the gradient of one loss; 0 clips nothing."""
     averaging: Literal["none", "ema", "swa"] = "none"
     """What is scored and kept instead of the last weights: `ema`, their exponential moving average (decay 0.999, warmed

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from novum.executors import Executor
     from novum.experiment import Experiment
+    from novum.goal import Goal
     from novum.ledger import Ledger
+    from novum.lineage import Lineage
     from novum.loop import Seen
     from novum.preview import Preview
     from novum.repair import Repair
@@ -104,8 +106,8 @@ class Study:
             return recorded
         with self._working(*_arms(hypothesis)) as lab:
             pause = pairs if hypothesis.max_seeds is None else None
-            goal = loop.Goal.of(hypothesis)
-            verdict = loop.resume(hypothesis, lab, pause) or loop.cycle(goal, lab, lambda seen: hypothesis, pause)
+            question = loop.Question.of(hypothesis)
+            verdict = loop.resume(hypothesis, lab, pause) or loop.cycle(question, lab, lambda seen: hypothesis, pause)
             assert verdict is not None
             return verdict
 
@@ -130,6 +132,31 @@ class Study:
         with self._working(*(arm for each in family for arm in _arms(each))) as lab:
             return loop.family(family, lab, pairs if family[0].max_seeds is None else None)
 
+    def loop(self, goal: Goal) -> Lineage:
+        """Work on a goal, round after round, until its target, its budget or a stall; the same call again goes on, or
+        gives what came of it.
+
+        Raises InputError or PluginError for a goal that cannot be worked on, RegistrationError where this study has a
+        loop of that name with other tasks or error control, and StudyError when it cannot go on.
+        """
+        from novum.climb import check, climb
+        from novum.lineage import Lineage
+
+        plugins.refuse_within_worker()
+        check(goal)  # before any folder is made
+        with self._working(*(start.arm for start in goal.tasks.values())) as lab:
+            climb(goal, lab)
+        with self.reading() as ledger:
+            return Lineage.read(ledger, goal.name)
+
+    def loops(self) -> list[Lineage]:
+        """What came of every loop of this study so far."""
+        from novum import story
+        from novum.lineage import Lineage
+
+        with self.reading() as ledger:
+            return [Lineage.read(ledger, name) for name in story.names(ledger)]
+
     def plan(self, hypothesis: Hypothesis, *, noise: int = 0) -> Preview:
         """Check a claim, rehearse its arms, and say what it may take and could see; registers nothing.
 
@@ -145,7 +172,7 @@ class Study:
         if noise and noise < 3:
             raise ConfigError(f"noise: received {noise!r}; allowed: 0 (not measured), or seeds from 3 on.")
         with self._working(*_arms(hypothesis)) as lab:
-            seen = rehearse(lab, loop.observe(loop.Goal.of(hypothesis), lab))
+            seen = rehearse(lab, loop.observe(loop.Question.of(hypothesis), lab))
             stream = streams.spend(lab.ledger, hypothesis)
 
             workers = lab.executor.describe()["workers"]
@@ -204,10 +231,10 @@ class Study:
 
     def next(self) -> Hypothesis | None:
         """What the follow-up proposer would test now; None when nothing promising is left."""
-        from novum.loop import Goal, Seen, history
+        from novum.loop import Question, Seen, history
 
         with self.reading() as ledger:
-            seen = Seen(Goal("", {}), {}, {}, history(ledger))
+            seen = Seen(Question("", {}), {}, {}, history(ledger))
         proposed: Hypothesis | None = plugins.create("proposer", "follow-up", {}).propose(seen)
         return proposed
 
@@ -225,6 +252,15 @@ class Study:
         with self.reading() as ledger:
             ledger.verify()
             return report.write(ledger, self.folder, self._known(ledger, hypothesis)["id"])
+
+    def loop_report(self, name: str) -> Path:
+        """Write the report of a loop, one self-contained HTML file, and return its path."""
+        from novum import report
+        from novum.lineage import Lineage
+
+        with self.reading() as ledger:
+            ledger.verify()
+            return report.write_loop(Lineage.read(ledger, name), self.folder)
 
     def rows(self) -> list[dict[str, Any]]:
         """Every trial as a flat row: task, side, seed, state, seconds, units, and its metrics on dev and test."""
@@ -350,7 +386,7 @@ class Study:
     def _seen(self, lab: Lab, arm: Arm) -> Seen:
         from novum import loop
 
-        return loop.observe(loop.Goal("", {"task": {"arm": arm}}), lab)
+        return loop.observe(loop.Question("", {"task": {"arm": arm}}), lab)
 
     def registered(self, hypothesis: Hypothesis) -> bool:
         """Whether this very claim stands in the study's ledger."""

@@ -35,6 +35,7 @@ from novum import (
 from novum.executors import InlineExecutor
 from novum.mlp import Mlp
 from novum.proposers import Proposer
+from novum.standing import Change
 
 HOME = Path(__file__).parent
 CALLS: list[int] = []
@@ -531,10 +532,56 @@ class Repeats(Proposer):
     """Proposes one thing again and again."""
 
     def propose(self, seen: Any) -> Any:
-        arms = seen.goal.arms["sample"]
+        arms = next(iter(seen.question.arms.values()))
         return novum.Hypothesis(
             "cosine is better", control=arms["control"], treatment=arms["treatment"], minimum_effect=0.1, max_seeds=5
         )
+
+
+class RaisesTheRoof(Proposer):
+    """Proposes what nobody allowed it to change."""
+
+    options = {"recipe.learning_rate": 50.0}
+    rests_on: tuple[str, ...] = ()
+
+    def propose(self, seen: Any) -> Any:
+        if seen.standing is None:
+            return None
+        return seen.standing.claim(Change(("left",), self.options, "a rate beyond all bounds", rests_on=self.rests_on))
+
+
+class WarmsUp(RaisesTheRoof):
+    """Changes an option that is not in the space at all."""
+
+    options = {"recipe.warmup": 0.5}
+
+
+class Imagines(RaisesTheRoof):
+    """Rests on a fact that nobody observed."""
+
+    options = {"recipe.schedule": "cosine"}
+    rests_on = ("left/moon.phase",)
+
+
+class Insists(RaisesTheRoof):
+    """Claims the same change in every round, in other words."""
+
+    def propose(self, seen: Any) -> Any:
+        if seen.standing is None:
+            return None
+        words = f"cosine is better, {seen.standing.round}"
+        return seen.standing.claim(Change(("left",), {"recipe.schedule": "cosine"}, words))
+
+
+class ScreensAnew(RaisesTheRoof):
+    """Screens what it had screened before it was interrupted."""
+
+    def propose(self, seen: Any) -> Any:
+        if seen.standing is None:
+            return None
+        rates = [Change(("left",), {"recipe.learning_rate": rate}, f"rate {rate}") for rate in (0.01, 0.02, 0.03)]
+        seen.standing.try_out(rates)
+        return seen.standing.claim(rates[0])
 
 
 class Chatters(Proposer):

@@ -93,6 +93,13 @@ class TestDeclared(ProposerContract):
         return "declared"
 
 
+class TestSearch(ProposerContract):
+    @pytest.fixture(params=["tpe", "random"])
+    def plugin(self, request: Any) -> Any:
+        self.options = {"sampler": request.param}
+        return "search"
+
+
 class TestExecutors(ExecutorContract):
     @pytest.fixture(params=["inline", "local"])
     def plugin(self, request: Any) -> Any:

@@ -12,7 +12,7 @@ from novum import Hypothesis, MismatchError, PluginError, StudyError
 from novum.executors import InlineExecutor
 from novum.lab import Lab, Listener
 from novum.ledger import Ledger
-from novum.loop import Goal, cycle, history, observe, parent_of, register, registered, resume
+from novum.loop import Question, cycle, history, observe, parent_of, register, registered, resume
 from novum.pieces import speed_key
 from novum.rehearse import duration, trials_line
 
@@ -53,7 +53,7 @@ def heard(lab: Lab) -> Heard:
 def test_a_cycle_walks_through_the_four_acts_and_records_its_verdict(lab: Lab, claim: Any) -> None:
     hypothesis = claim()
 
-    verdict = cycle(Goal.of(hypothesis), lab, lambda seen: hypothesis)
+    verdict = cycle(Question.of(hypothesis), lab, lambda seen: hypothesis)
 
     assert verdict is not None
     assert [number for number, _ in heard(lab).acts] == [1, 2, 3, 4]
@@ -63,16 +63,16 @@ def test_a_cycle_walks_through_the_four_acts_and_records_its_verdict(lab: Lab, c
 
 
 def test_a_proposer_with_nothing_left_ends_the_cycle_and_registers_nothing(lab: Lab, claim: Any) -> None:
-    assert cycle(Goal.of(claim()), lab, lambda seen: None) is None
+    assert cycle(Question.of(claim()), lab, lambda seen: None) is None
     assert lab.ledger.hypotheses() == []
     assert lab.ledger.trials() == []
 
 
 def test_what_a_proposer_sees_holds_facts_scale_and_history_and_no_score_on_test(lab: Lab, claim: Any) -> None:
     first = claim()
-    cycle(Goal.of(first), lab, lambda seen: first)
+    cycle(Question.of(first), lab, lambda seen: first)
 
-    seen = observe(Goal.of(first), lab)
+    seen = observe(Question.of(first), lab)
 
     facts = {fact["id"]: fact["value"] for fact in seen.observations["Blobs"]["facts"]}
     assert facts["train.size"] == facts["dev.size"] == facts["test.size"] == 60
@@ -91,7 +91,7 @@ def tokens(text: str) -> list[str]:
 
 def test_no_proposer_sees_a_number_that_was_measured_on_test(lab: Lab, claim: Any) -> None:
     first = claim()
-    verdict = cycle(Goal.of(first), lab, lambda seen: first)
+    verdict = cycle(Question.of(first), lab, lambda seen: first)
     assert verdict is not None
     on_test = verdict.record["tasks"]["Blobs"]["new_data"]
     on_dev = verdict.record["tasks"]["Blobs"]
@@ -99,7 +99,7 @@ def test_no_proposer_sees_a_number_that_was_measured_on_test(lab: Lab, claim: An
     assert not numbers & {repr(on_dev[name]) for name in ("effect", "deviation")}
     assert {repr(on_dev[name]) for name in ("effect", "deviation")} <= set(tokens(verdict.text))
 
-    seen = observe(Goal.of(first), lab)
+    seen = observe(Question.of(first), lab)
 
     told = tokens(json.dumps([seen.observations, seen.resolved, [list(each) for each in seen.history]]))
     assert numbers.isdisjoint(told)
@@ -116,16 +116,18 @@ def test_a_task_is_observed_once_and_read_afterwards(lab: Lab, arm: Any) -> None
 
     lab.executor.run = run  # type: ignore[method-assign]
     for learning_rate in (0.1, 0.2):
-        observe(Goal("g", {"blobs": {"arm": arm(learning_rate=learning_rate)}}), lab)
+        observe(Question("g", {"blobs": {"arm": arm(learning_rate=learning_rate)}}), lab)
 
     assert kinds == ["resolve", "observe", "resolve"]
     assert len(lab.ledger.observations()) == 1
-    assert heard(lab).observations["blobs"] == observe(Goal("g", {"blobs": {"arm": arm()}}), lab).observations["blobs"]
+    assert (
+        heard(lab).observations["blobs"] == observe(Question("g", {"blobs": {"arm": arm()}}), lab).observations["blobs"]
+    )
 
 
 def test_other_data_are_observed_anew(lab: Lab, arm: Any) -> None:
     for size in (20, 40):
-        observe(Goal("g", {"blobs": {"arm": arm(task={"size": size})}}), lab)
+        observe(Question("g", {"blobs": {"arm": arm(task={"size": size})}}), lab)
 
     assert len(lab.ledger.observations()) == 2
 
@@ -138,7 +140,7 @@ def test_a_rehearsal_that_fails_registers_nothing(lab: Lab, arm: Any, model: dic
     hypothesis = Hypothesis("x", control=arm(), treatment=arm(model=model), max_seeds=3)
 
     with pytest.raises(novum.NovumError, match=told):
-        cycle(Goal.of(hypothesis), lab, lambda seen: hypothesis)
+        cycle(Question.of(hypothesis), lab, lambda seen: hypothesis)
 
     assert lab.ledger.hypotheses() == []
     assert lab.ledger.trials() == []
@@ -149,7 +151,7 @@ def test_a_rehearsal_covers_every_arm_that_another_starts_from(lab: Lab, arm: An
     hypothesis = Hypothesis("x", control=arm(), treatment=arm(start_from=arm(start_from=first)), max_seeds=3)
 
     with pytest.raises(PluginError, match="ValueError: this model is broken"):
-        cycle(Goal.of(hypothesis), lab, lambda seen: hypothesis)
+        cycle(Question.of(hypothesis), lab, lambda seen: hypothesis)
 
     assert lab.ledger.hypotheses() == []
 
@@ -158,7 +160,7 @@ def test_a_rehearsal_records_how_much_memory_each_arm_and_each_that_it_starts_fr
     first = arm(learning_rate=0.2)
     hypothesis = Hypothesis("x", control=arm(), treatment=arm(start_from=first), max_seeds=3, minimum_effect=0.5)
 
-    cycle(Goal.of(hypothesis), lab, lambda seen: hypothesis)
+    cycle(Question.of(hypothesis), lab, lambda seen: hypothesis)
 
     plans = lab.ledger.experiment(hypothesis.id)["plan"]
     treatment = plans["tasks"]["Blobs"]["treatment"]
@@ -172,7 +174,7 @@ def test_a_rehearsal_that_diverges_registers_nothing(lab: Lab, arm: Any) -> None
     hypothesis = Hypothesis("x", control=arm(), treatment=arm(model={"mode": "nan-now"}), max_seeds=3)
 
     with pytest.raises(StudyError, match=r"preflight.*lower recipe.learning_rate"):
-        cycle(Goal.of(hypothesis), lab, lambda seen: hypothesis)
+        cycle(Question.of(hypothesis), lab, lambda seen: hypothesis)
 
     assert lab.ledger.hypotheses() == []
 
@@ -181,7 +183,7 @@ def test_a_model_that_does_not_fit_keeps_its_kind_of_error_on_the_way_from_a_wor
     wrong = novum.arm(novum.task(toy.Blobs), "bag")
 
     with pytest.raises(MismatchError, match="does not fit the task"):
-        observe(Goal("g", {"blobs": {"arm": wrong}}), lab)
+        observe(Question("g", {"blobs": {"arm": wrong}}), lab)
 
 
 def test_an_error_that_is_nobodys_names_its_log(lab: Lab, toy: Any) -> None:
@@ -190,13 +192,13 @@ def test_an_error_that_is_nobodys_names_its_log(lab: Lab, toy: Any) -> None:
             raise KeyError("colour")
 
     with pytest.raises(PluginError, match=r"observe of blobs failed in a worker: KeyError: 'colour'.*logs"):
-        observe(Goal("g", {"blobs": {"arm": novum.arm(novum.task(Odd), novum.model(toy.Linear))}}), lab)
+        observe(Question("g", {"blobs": {"arm": novum.arm(novum.task(Odd), novum.model(toy.Linear))}}), lab)
 
 
 def test_registering_tells_how_much_there_is_to_do_first(lab: Lab, claim: Any) -> None:
     hypothesis = claim(max_seeds=4)
 
-    plan = register(lab, hypothesis, observe(Goal.of(hypothesis), lab))
+    plan = register(lab, hypothesis, observe(Question.of(hypothesis), lab))
 
     assert "At most 8 trials, about " in heard(lab).said[0]
     assert heard(lab).said[1] == (
@@ -211,7 +213,7 @@ def test_registering_tells_how_much_there_is_to_do_first(lab: Lab, claim: Any) -
 def test_a_registered_hypothesis_names_the_observations_that_it_saw(lab: Lab, claim: Any) -> None:
     hypothesis = claim()
 
-    register(lab, hypothesis, observe(Goal.of(hypothesis), lab))
+    register(lab, hypothesis, observe(Question.of(hypothesis), lab))
 
     (row,) = lab.ledger.hypotheses()
     assert lab.ledger.observation(row["observations"]["Blobs"]) is not None
@@ -224,7 +226,7 @@ def test_a_claim_that_was_never_registered_has_nothing_to_resume(lab: Lab, claim
 def test_the_parent_of_an_edited_claim_is_the_last_one_of_the_same_words(lab: Lab, claim: Any) -> None:
     first, second, other = claim(), claim(max_seeds=4), claim("something else")
     for hypothesis in (first, second):
-        register(lab, hypothesis, observe(Goal.of(hypothesis), lab))
+        register(lab, hypothesis, observe(Question.of(hypothesis), lab))
 
     assert parent_of(lab.ledger, claim(max_seeds=5)) == second.id
     assert parent_of(lab.ledger, other) is None

@@ -6,7 +6,7 @@ from typing import Any
 import novum
 import pytest
 from novum import ConfigError, Hypothesis, plugins
-from novum.loop import Goal, Seen
+from novum.loop import Question, Seen
 from novum.stats.paired import pairs_needed
 
 BASE = novum.arm("images", "resnet", budget="3 epochs")
@@ -15,7 +15,7 @@ FREE = novum.arm("gym", "ppo", budget="1_000 steps")
 
 def seen(*history: tuple[Hypothesis, dict[str, Any] | None]) -> Seen:
     rows = [(claim.to_json() | {"id": claim.id, "fingerprint": claim.fingerprint}, told) for claim, told in history]
-    return Seen(Goal("g", {}), {}, {}, tuple(rows))
+    return Seen(Question("g", {}), {}, {}, tuple(rows))
 
 
 def claim(**parts: Any) -> Hypothesis:

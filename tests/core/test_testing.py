@@ -88,6 +88,11 @@ TECHNIQUES = {
 PROPOSERS = {
     "Repeats": ("nothing_is_proposed_twice", "'cosine is better' was registered and is proposed again"),
     "Chatters": ("it_proposes_hypotheses", "`propose` gives str"),
+    "RaisesTheRoof": ("in_a_loop_it_keeps_to_what_may_change", "recipe.learning_rate = 50.0"),
+    "WarmsUp": ("in_a_loop_it_keeps_to_what_may_change", "changes the arm of 'left' outside of the options"),
+    "Imagines": ("in_a_loop_it_cites_facts_that_exist", "'left/moon.phase'"),
+    "Insists": ("in_a_loop_nothing_is_claimed_twice", "was claimed in an earlier round"),
+    "ScreensAnew": ("an_interrupted_screening_goes_on", "screens again"),
 }
 EXECUTORS = {
     "LosesAJob": ("every_job_ends_once", "job-0 never ended"),

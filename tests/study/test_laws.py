@@ -19,7 +19,7 @@ from novum import Hypothesis, RegistrationError, SplitClosed, Study, StudyError
 from novum.arm import canonical
 from novum.experiment import Experiment, run
 from novum.lab import Lab, Listener
-from novum.loop import Goal, observe, register, registered
+from novum.loop import Question, observe, register, registered
 from novum.validate import validate
 
 RECOMPUTE = """
@@ -89,7 +89,7 @@ def test_a_plan_that_was_never_registered_does_not_run(study: Any, claim: Any) -
     hypothesis = claim()
 
     def work(lab: Lab) -> None:
-        seen = observe(Goal.of(hypothesis), lab)
+        seen = observe(Question.of(hypothesis), lab)
         plan = design(hypothesis, seen.resolved, seen.observations, lab.ledger)
         with pytest.raises(RegistrationError, match=f"no hypothesis '{hypothesis.id}' is registered"):
             run(lab, plan)
@@ -113,7 +113,7 @@ def test_a_plan_that_was_edited_neither_runs_nor_decides(study: Any, claim: Any,
     hypothesis = claim()
 
     def work(lab: Lab) -> None:
-        plan = register(lab, hypothesis, observe(Goal.of(hypothesis), lab))
+        plan = register(lab, hypothesis, observe(Question.of(hypothesis), lab))
         record = json.loads(plan.text)
         edit(record)
         edited = Experiment(canonical(record))

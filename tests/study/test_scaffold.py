@@ -250,12 +250,12 @@ def test_the_executor_runs_trials_and_the_proposer_gives_claims(new: Callable[..
     proposed = new(
         sys.executable,
         "-c",
-        "from novum import plugins; from novum.loop import Goal, Seen\n"
+        "from novum import plugins; from novum.loop import Question, Seen\n"
         "made = plugins.create('proposer', 'letter-scripts', {})\n"
-        "first = made.propose(Seen(Goal('', {}), {}, {}))\n"
-        "second = made.propose(Seen(Goal('', {}), {}, {}, (({'fingerprint': first.fingerprint}, None),)))\n"
+        "first = made.propose(Seen(Question('', {}), {}, {}))\n"
+        "second = made.propose(Seen(Question('', {}), {}, {}, (({'fingerprint': first.fingerprint}, None),)))\n"
         "held = ({'fingerprint': first.fingerprint}, {'outcome': 'supported'})\n"
-        "won = made.propose(Seen(Goal('', {}), {}, {}, (held,)))\n"
+        "won = made.propose(Seen(Question('', {}), {}, {}, (held,)))\n"
         "print(first.claim); print(second.claim); print(won)",
     )
 

@@ -177,6 +177,25 @@ def run(
 
 
 @app.command()
+def loop(
+    goal: Annotated[Path, typer.Argument(help="A goal file (TOML).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Changes to the goal: budget.trials=100 …")] = None,
+    study: Folder = None,
+    as_json: Json = False,
+    executor: Where = "local",
+    workers: Workers = None,
+    tracker: Tracker = "jsonl",
+    timeout: Timeout = None,
+    ledger: Server = None,
+) -> None:
+    """The closed loop: find what helps, claim it, adopt what holds, until the target, the budget or a stall."""
+    from novum.cli.climb import run_loop
+
+    opened = open_study(study, executor, workers, tracker, quiet=as_json, timeout=timeout, ledger=ledger)
+    run_loop(goal, overrides or [], opened, console, emit, as_json)
+
+
+@app.command()
 def plan(
     claim: Annotated[Path, typer.Argument(help="A claim file (TOML).")],
     overrides: Overrides = None,

@@ -122,10 +122,12 @@ def _config(cls: Any) -> type[Config]:
 def _describe(kind: str, name: str, cls: Any) -> None:
     from novum.example import example
 
-    about = " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
+    about = f"{cls.claim}." if kind == "rule" else " ".join((cls.__doc__ or "").strip().split("\n\n")[0].split())
     console.print(f"[bold]{kind} {escape(name)}[/]  {escape(about)}")
     for line in _facts(kind, cls):
         console.print(f"  {escape(line)}")
+    if kind == "rule":
+        return
     rows = list(_rows(_config(cls)))
     columns = ["option", "type", "default", "range", "about"]
     console.print(rows_table(rows, columns) if rows else "  It has no options.")
@@ -163,6 +165,13 @@ def _facts(kind: str, cls: Any) -> Iterator[str]:
         yield f"evaluator: {cls.evaluator}"
     if kind == "model":
         yield f"fits inputs: {', '.join(cls.inputs)}; outputs: {', '.join(cls.outputs)}"
+    if kind == "rule":
+        yield f"fires where: {' and '.join(map(str, cls.signs))}"
+        for at, remedy in enumerate(cls.remedies):
+            changed = ", ".join(f"{path} {step}" for path, step in remedy.items())
+            yield f"{'else' if at else 'then'}: {changed}"
+        yield f"because: {cls.reason}"
+        yield f"source: {cls.source}"
     if kind == "optimizer":
         told = [name for name in inspect.signature(cls).parameters if name in Recipe.model_fields]
         yield f"values of the recipe that it reads: {', '.join(told)}"

@@ -36,9 +36,10 @@ def reason(design: Design, found: Decision, estimand: str, *, claim_ended: bool,
             each = f"all {look.n} differences are {'equal' if win else show(look.mean)}"
             return f"The seeds do not vary: {each}, so they say nothing of chance."
         case "futility":
+            who = "support has no chance" if design.give_up == "support" else "neither answer has a chance"
             return (
-                f"Given up after {found.n} of {design.looks[-1]} pairs: as things stand, neither answer has a chance "
-                f"of {100 * design.futility:g} % to be reached; {span} holds {show(least)}."
+                f"Given up after {found.n} of {design.looks[-1]} pairs: as things stand, {who} of "
+                f"{100 * design.futility:g} % to be reached; {span} holds {show(least)}."
             )
     if claim_ended:
         return f"Stopped with the claim, which was settled before this task was: {span} after {found.n} pairs."

@@ -160,9 +160,13 @@ class Claims(Streams):
         rows = self._rows(select(table.c.record).where(table.c.key == key).order_by(table.c.seq.desc()).limit(1))
         return to_dict(rows[0]["record"]) if rows else None
 
-    def observations(self) -> list[dict[str, Any]]:
-        """All observations in order, earlier ones under the same key included: key, record, time."""
-        rows = self._rows(select(schema.observations).order_by(schema.observations.c.seq))
+    def observations(self, prefix: str = "") -> list[dict[str, Any]]:
+        """All observations whose key begins so, in order, earlier ones under a key included: key, record, time."""
+        table = schema.observations
+        asked = select(table).order_by(table.c.seq)
+        if prefix:
+            asked = asked.where(table.c.key.startswith(prefix, autoescape=True))
+        rows = [row for row in self._rows(asked) if row["key"].startswith(prefix)]  # LIKE ignores case
         return [without_seq(row) | {"record": json.loads(row["record"])} for row in rows]
 
     @persistent

@@ -34,6 +34,7 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
         "optimizer": "novum.optimizers",
         "schedule": "novum.schedules",
         "technique": "novum.techniques",
+        "rule": "novum.rules",
     }
 )
 CONTRACT = 1

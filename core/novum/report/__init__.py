@@ -12,8 +12,9 @@ from novum.report.html import render
 
 if TYPE_CHECKING:
     from novum.ledger import Ledger
+    from novum.lineage import Lineage
 
-__all__ = ["gather", "render", "write"]
+__all__ = ["gather", "render", "write", "write_loop"]
 
 
 def write(ledger: Ledger, folder: Path, hypothesis_id: str) -> Path:
@@ -22,8 +23,20 @@ def write(ledger: Ledger, folder: Path, hypothesis_id: str) -> Path:
     Raises StudyError for an unknown hypothesis or a folder that cannot be written, RegistrationError where the plan
     was edited.
     """
-    page = render(gather(ledger, hypothesis_id))
-    path = folder / "reports" / f"{hypothesis_id}.html"
+    return _put(folder / "reports" / f"{hypothesis_id}.html", render(gather(ledger, hypothesis_id)))
+
+
+def write_loop(lineage: Lineage, folder: Path) -> Path:
+    """Write `folder/reports/loop-<name>.html`, all of it or nothing, and return its path. Raises StudyError where the
+    folder cannot be written.
+    """
+    from novum.report.lineage import render as page
+
+    name = "".join(each if each.isalnum() or each in "-_" else "-" for each in lineage.goal.name)
+    return _put(folder / "reports" / f"loop-{name}.html", page(lineage))
+
+
+def _put(path: Path, page: str) -> Path:
     draft = path.with_suffix(".html.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

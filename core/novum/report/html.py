@@ -52,15 +52,7 @@ def render(data: Mapping[str, Any]) -> str:
     """The report of what `novum.report.gather` found, as one HTML document."""
     hypothesis = data["hypothesis"]
     outcome = "no verdict yet" if data["verdict"] is None else data["verdict"]["outcome"]
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", f"{outcome}: {hypothesis['claim']}"),
-        element("style", trusted(CSS)),
-    )
+    title = f"{outcome}: {hypothesis['claim']}"
     sections = (
         answer.answer(data),
         answer.effects(data),
@@ -74,7 +66,20 @@ def render(data: Mapping[str, Any]) -> str:
         record.check(data),
     )
     body = element("body", _header(data), element("main", *sections), record.limits(data))
-    return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
+    return f"<!doctype html>\n{element('html', head(title), body, lang='en')}\n"
+
+
+def head(title: str) -> Markup:
+    """The head of a page: its title, its style, and that nothing may be loaded or run."""
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("title", title),
+        element("style", trusted(CSS)),
+    )
 
 
 def _header(data: Mapping[str, Any]) -> Markup:
@@ -97,16 +102,16 @@ def verdict_table(record: Mapping[str, Any]) -> str:
 
     record: as `novum.validate.Verdict.record` gives it.
     """
-    head = ("task", "", "metric", "control", "treatment", "effect", "interval", "pairs", "outcome", "saved", "cost")
+    columns = ("task", "", "metric", "control", "treatment", "effect", "interval", "pairs", "outcome", "saved", "cost")
     rows = []
     for row in text.verdict_rows(record):
         split = "" if record["new_data"] == "none" else row["split"]
-        parts = [split, *(row[name] for name in head[2:8]), row["outcome"] + row["place"], row["saved"], row["cost"]]
+        parts = [split, *(row[name] for name in columns[2:8]), row["outcome"] + row["place"], row["saved"], row["cost"]]
         name = "" if row["split"] == "new data" else row["task"]
         rows.append(
             element("tr", element("th", name, style="text-align:left"), *(element("td", part) for part in parts))
         )
-    titles = element("tr", *(element("th", name, style="text-align:left") for name in head))
+    titles = element("tr", *(element("th", name, style="text-align:left") for name in columns))
     sentence = f" {text.headline(record)} {' '.join(record['reasons'])}"
     outcome = record["outcome"] if record["ended"] else "undecided"
     return element(

@@ -41,7 +41,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
     if plan["open"]:
         most = f"no maximum was declared (the plan lists {count:,})"
     price = plan["price_per_hour"]
-    futility = next(iter(_deciding(plan).values()))["futility"]
+    deciding = next(iter(_deciding(plan).values()))
     return [
         ("Registered", when(data["times"]["registered"])),
         ("Hypothesis", joined(element("code", hypothesis["id"]), f", treatment “{hypothesis['name']}”")),
@@ -55,7 +55,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
             f"{text.numbers(plan['alpha'])}, one-sided: how often, at most, a claim that is not true passes",
         ),
         ("Level", words.level(plan)),
-        ("Given up", words.futility(futility)),
+        ("Given up", words.futility(deciding["futility"], deciding.get("give_up", "both"))),
         ("Seeds", f"{most}: root {seeds['root']}, block {seeds['block']}, {_indices(seeds['indices'])}"),
         ("Computed", _computed(plan)),
         ("Seeds are trained", _together(plan)),
@@ -64,6 +64,7 @@ def _facts(data: Mapping[str, Any]) -> list[tuple[str, Content]]:
         ("Weights kept", str(plan["keep"])),
         ("Code that is not installed", _handed_in(plan)),
         ("Price of a device", "none was given" if price is None else f"{text.numbers(price)} per hour"),
+        ("Because", hypothesis.get("because") or "nobody said"),
         ("Rests on", ", ".join(hypothesis.get("rests_on") or []) or "no named observation"),
         ("Replaces", hypothesis.get("parent") or "no earlier hypothesis"),
     ]

@@ -63,6 +63,11 @@ figcaption .key { font-weight:400; margin:6px 0 0; }
 .title { display:flex; flex-wrap:wrap; gap:8px 14px; align-items:center; margin:0 0 .4em; }
 ul.plain { margin:.4em 0; padding-left:1.2em; }
 ul.plain li { margin:.25em 0; overflow-wrap:anywhere; }
+ul.tree { list-style:none; margin:.4em 0 .4em 4px; padding-left:18px; border-left:2px solid var(--line); }
+ul.tree li { margin:.9em 0; overflow-wrap:anywhere; position:relative; }
+ul.tree li::before { content:""; position:absolute; left:-18px; top:.85em; width:11px;
+  border-top:2px solid var(--line); }
+ul.tree .hint { display:block; }
 /* plots */
 svg { display:block; overflow:visible; }
 text { fill:var(--ink); font-size:12.5px; font-variant-numeric:tabular-nums; }

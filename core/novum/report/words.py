@@ -32,7 +32,7 @@ STOPPED = {
     "support": "the interval came to lie above the margin",
     "equivalence": "the interval came to lie within the least effect, either way",
     "refutation": "the interval came to lie below the least effect",
-    "futility": "neither answer had much of a chance left",
+    "futility": "what was asked for had not much of a chance left",
     "budget": "every planned pair was used",
     "no variation": "the seeds did not vary",
     "with the claim": "the claim was settled first",
@@ -98,11 +98,12 @@ def power(label: str) -> str:
     return "Under-powered" if label == "under-powered" else f"Power {label}"
 
 
-def futility(share: float) -> str:
+def futility(share: float, give_up: str = "both") -> str:
     """When a question is given up."""
     if not share:
         return "never given up before the last pair"
-    return f"given up when neither answer has a chance of {100 * share:g} % left, by predictive power"
+    who = "support has no chance" if give_up == "support" else "neither answer has a chance"
+    return f"given up when {who} of {100 * share:g} % left, by predictive power"
 
 
 def coverage(test: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from novum.data import Number, Scores
 from novum.errors import MismatchError
-from novum.model import Preparation, Weights
+from novum.model import Model, Preparation, Weights
 from novum.runner import device as devices
 from novum.runner import strict, tally
 from novum.runner.averaging import estimate
@@ -144,6 +144,9 @@ class Trainer:
             self.hooks = Hooks(parts.recipe.techniques, seed, self.device)
             self.hooks.on_build(net)
             self.source, self._held = self._open(seed.child("data"))
+            if type(parts.model).begin is not Model.begin:
+                with installed(seed.child("begin")):
+                    parts.model.begin(net, parts.signature, self._open(seed.child("data"))[0])
         self.early = None if parts.recipe.early_stop is None else EarlyStop(parts.recipe.early_stop)
         self.start = None
         if weights is not None:
@@ -382,10 +385,14 @@ class Trainer:
 
 
 def score(parts: Parts, net: nn.Module, encoder: Encoder, split: Split, seed: Seed) -> Scores:
-    """Score a network over one split. Every call draws the same numbers, whatever was drawn before."""
+    """Score a network over one split. Every call draws the same numbers, whatever was drawn before.
+
+    `train` is opened as this trial's training opened it: a task may draw what a trial sees of it.
+    """
     net.eval()
     stream = seed.child("score", split)
     with only(split), installed(stream), devices.products("fp32", encoder.device.type):
-        source = parts.task.source(split, stream, parts.recipe)
+        opened = seed.child("data") if split is Split.TRAIN else stream
+        source = parts.task.source(split, opened, parts.recipe)
         given = parts.evaluator.score(Actor(parts.model, net, encoder), source, parts.signature)
     return strict.scores(given, parts.evaluator.metrics, type(parts.evaluator).__name__)

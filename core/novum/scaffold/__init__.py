@@ -52,6 +52,8 @@ def _hint(kind: str) -> str:
         return "An idea of this kind needs no distribution at first: docs/ideas.md and `novum --load FILE`."
     if kind == "tracker":
         return "A tracker is one class: docs/write-a-plugin.md#the-smaller-kinds."
+    if kind == "rule":
+        return "A rule is one record: docs/rules.md."
     return "For several, give it several times: --kind task --kind model."
 
 

@@ -24,10 +24,11 @@ class Design:
     method: one of `METHODS`. looks: increasing numbers of pairs, the last one the declared maximum. support, refute:
     one-sided levels of rejecting "the effect is at most null" and "it is at least claimed", with 0 ≤ null ≤ claimed
     (equal: strict; null 0: zone). resolution: the step in which the metric moves; its square / 12 is added to the
-    variance (t and e-process). futility: predictive power below which both directions are hopeless; 0: never given
-    up. rho: of the spending function level (n / N)^rho. upper, lower: critical t at each look for support and
-    refutation, nine significant digits; None where none is reachable; empty for the two sign tests, whose critical
-    values depend on the data or the margin. seed: of the random sign paths (sign-flip beyond 16 pairs).
+    variance (t and e-process). futility: predictive power below which a direction is hopeless; 0: never. give_up: the
+    test is given up when "both" directions are hopeless, or when "support" is. rho: of the spending function
+    level (n / N)^rho. upper, lower: critical t at each look for support and refutation, nine significant digits; None
+    where none is reachable; empty for the two sign tests, whose critical values depend on the data or the margin. seed:
+    of the random sign paths (sign-flip beyond 16 pairs).
     """
 
     method: str
@@ -42,11 +43,13 @@ class Design:
     upper: tuple[float | None, ...] = ()
     lower: tuple[float | None, ...] = ()
     seed: int = 0
+    give_up: str = "both"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, the inverse of `from_json`."""
+        """Plain data, the inverse of `from_json`. `give_up` is told only where it is not "both"."""
         lists = {name: list(getattr(self, name)) for name in ("looks", "upper", "lower")}
-        return asdict(self) | lists
+        found = asdict(self) | lists
+        return found if self.give_up != "both" else {name: found[name] for name in found if name != "give_up"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Design:
@@ -68,6 +71,7 @@ def design(
     futility: float = 0.1,
     rho: float = 1.5,
     seed: int = 0,
+    give_up: str = "both",
 ) -> Design:
     """A checked design with its critical values, which are kept for the next one of the same looks and level.
 
@@ -96,6 +100,7 @@ def design(
         raise ConfigError(f"futility: received {futility!r}; give 0 (never give up) or a number below 0.5.")
     inputs.positive("rho", rho)
     inputs.whole("seed", seed, 0)
+    inputs.one_of("give_up", give_up, ("both", "support"))
     at = _looks(pairs, batch) if looks is None else _checked(looks, pairs)
     upper, lower = (_critical(method, at, level, rho) for level in (alpha, against))
     return Design(
@@ -111,6 +116,7 @@ def design(
         upper=upper,
         lower=lower,
         seed=seed,
+        give_up=give_up,
     )
 
 

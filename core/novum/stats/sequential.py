@@ -17,6 +17,8 @@ from novum.stats.design import Design
 
 DEGENERATE = 1e-9
 """A standard deviation at most this share of the largest difference means that the seeds do not vary."""
+SPREAD_KNOWN = 4
+"""Pairs from which a question may be given up: fewer say too little of their own spread."""
 HOLES = 8
 """Parts of the rejected range that are looked into for an m that is not rejected."""
 TOLERANCE = 1e-5
@@ -125,9 +127,15 @@ def _ruled(design: Design, x: tuple[float, ...], rejected: Rejected) -> tuple[st
         return "refuted", "refutation"
     if last:
         return "inconclusive", "budget"
-    able = design.futility > 0 and len(x) >= 4 and design.method != "e-process"
-    hopeless = able and max(_predictive(design, x)) < design.futility
+    able = design.futility > 0 and len(x) >= SPREAD_KNOWN and design.method != "e-process"
+    hopeless = able and _chance(design, x) < design.futility
     return ("inconclusive", "futility") if hopeless else (None, "")
+
+
+def _chance(design: Design, x: tuple[float, ...]) -> float:
+    """The predictive power of what has to be out of reach before the question is given up."""
+    support, refute = _predictive(design, x)
+    return support if design.give_up == "support" else max(support, refute)
 
 
 def _varies(x: Sequence[float]) -> bool:

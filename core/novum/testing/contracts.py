@@ -124,6 +124,12 @@ class ProposerContract(Contract):
     kind = "proposer"
 
 
+class RuleContract(Contract):
+    """Of a rule."""
+
+    kind = "rule"
+
+
 class ExecutorContract(Contract):
     """Of an executor. options: further arguments of its constructor."""
 

@@ -59,6 +59,8 @@ print(json.dumps({"modules": sorted(now), "written": traces.written, "left": tra
 @law("the plugin can be loaded, and what it says it imports is installed", *ALL)
 def it_loads(subject: Subject) -> None:
     cls = plugins.complete(subject.kind, subject.plugin) if isinstance(subject.plugin, str) else subject.cls
+    if subject.kind == "rule":  # a record, no code
+        return
     expect(callable(cls), f"{subject.name} is {type(cls).__name__}; name a class (or a function) as its entry point")
     bases = {"task": "Task", "model": "Model", "evaluator": "Evaluator"}
     if subject.kind in bases:

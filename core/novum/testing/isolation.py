@@ -35,7 +35,7 @@ GRACE = 30.0
 LOADS = "it_loads"
 """The check without which no other is tried."""
 REFUSALS = {each.__name__: each for each in (ConfigError, MismatchError, PluginError)}
-KINDS = ("task", "model", "evaluator", "proposer", "executor", "technique", "optimizer", "schedule", "tracker")
+KINDS = ("task", "model", "evaluator", "proposer", "executor", "technique", "optimizer", "schedule", "tracker", "rule")
 
 
 def check(

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from novum import plugins
 from novum.config import plain
 from novum.errors import PluginError
 from novum.testing.outcome import Outcome
@@ -27,8 +28,6 @@ PAGE = "docs/contract.md"
 """Where every check is described, in a checkout; a wheel has it beside this module."""
 DATA, PLAYED = "data", "an environment"
 """What experience there is."""
-ALL = 9
-"""Kinds of plugins there are."""
 SHIPPED = Path(__file__).with_name("contract.md")
 LONGEST = 1500
 """Characters of what a check saw that its message repeats."""
@@ -59,7 +58,7 @@ class Check:
     @property
     def applies(self) -> str:
         """To what it applies, in words."""
-        kinds = "every kind" if len(self.kinds) >= ALL else ", ".join(self.kinds)
+        kinds = "every kind" if set(self.kinds) == set(plugins.NAMESPACES) else ", ".join(self.kinds)
         return f"{kinds}, on {self.on} alone" if self.on else kinds
 
     @property

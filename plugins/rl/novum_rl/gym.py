@@ -107,6 +107,7 @@ class Gym(novum.Task):
             Fact("actions.space", str(env.action_space), "", "Space of the actions."),
             Fact("rewards.low", min(played.rewards), "reward", f"Lowest reward of one step {who}."),
             Fact("rewards.high", max(played.rewards), "reward", f"Highest reward of one step {who}."),
+            Fact("rewards.share", played.rewarded, "share", f"Steps with a reward other than 0 {who}."),
             Fact("random.return", math.fsum(played.returns) / RANDOM_EPISODES, "reward", f"Mean return {who}."),
             Fact("random.return.sd", statistics.stdev(played.returns), "reward", f"Its sd {who}."),
             Fact(
@@ -173,17 +174,20 @@ class Gym(novum.Task):
 
 @dataclass(frozen=True)
 class Played:
-    """What some episodes gave: one return and length per episode, and every reward value that occurred."""
+    """What some episodes gave: one return and length per episode, every reward value that occurred, and the share of
+    steps whose reward was not 0.
+    """
 
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
     rewards: frozenset[float]
+    rewarded: float
 
 
 def _play_randomly(env: Any) -> Played:
     stream = Seed(0, ("gym", "observe"))
     env.action_space.seed(stream.child("actions").integer(31))
-    returns, lengths, seen = [], [], set()
+    returns, lengths, seen, rewarded = [], [], set(), 0
     for episode in range(RANDOM_EPISODES):
         env.reset(seed=stream.child("episode", episode).integer(TRAIN_SEED_BITS))
         rewards: list[float] = []
@@ -195,7 +199,8 @@ def _play_randomly(env: Any) -> Played:
         returns.append(math.fsum(rewards))
         lengths.append(len(rewards))
         seen.update(rewards)
-    return Played(tuple(returns), tuple(lengths), frozenset(seen))
+        rewarded += sum(reward != 0 for reward in rewards)
+    return Played(tuple(returns), tuple(lengths), frozenset(seen), rewarded / sum(lengths))
 
 
 def _rollout(env: Any, episodes: int = 3, steps: int = 16) -> list[str]:

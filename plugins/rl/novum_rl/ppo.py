@@ -40,7 +40,7 @@ class PPO(novum.Model):
         """Decay of later errors in the advantage, on top of gamma: 0 trusts the value, 1 the rewards."""
         clip_range: Annotated[float, Field(gt=0)] = 0.2
         """The ratio of new to old probability gains nothing beyond 1 ± this."""
-        entropy: Annotated[float, Field(ge=0)] = 0.0
+        entropy: Annotated[float, Field(ge=0, json_schema_extra={"usual": [0.0, 0.1]})] = 0.0
         """Coefficient of the entropy bonus."""
         value: Annotated[float, Field(ge=0)] = 0.5
         """Coefficient of the value's mean squared error."""

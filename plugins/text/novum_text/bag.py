@@ -14,8 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from novum import Batch, Loss, Model, Prediction, Preparation, Recipe, Signature
-from novum import Config as Options
+from novum import Batch, Labels, Loss, Model, Prediction, Preparation, Recipe, Signature
 from pydantic import Field, model_validator
 
 from novum_text.words import ngrams, words
@@ -77,7 +76,7 @@ class Buckets(Preparation):
 class Bag(Model):
     """A linear classifier over the mean embedding of a text's distinct n-grams."""
 
-    class Config(Options):
+    class Config(Labels):
         """Which n-grams, and how large the network is."""
 
         buckets: Annotated[int, Field(ge=2)] = 2**15
@@ -90,8 +89,6 @@ class Bag(Model):
         """Shortest and longest run of characters within a word, its boundaries included. A longest of 0 takes none."""
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
         """Share of the text vector's entries that are zeroed in training."""
-        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-        """Share of the target that is spread evenly over all classes."""
 
         @model_validator(mode="after")
         def _in_order(self) -> Bag.Config:
@@ -129,14 +126,16 @@ class Bag(Model):
             start.copy_into(net)
         return net
 
+    def begin(self, net: nn.Module, signature: Signature, train: Source) -> None:
+        """The weights of classes, where they are asked for."""
+        self.config.begin(net, len(signature.outputs.names), train)
+
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Loss]:
         """The cross-entropy, once."""
         yield Loss(self._cross_entropy, (batch.inputs, batch.targets))
 
     def _cross_entropy(self, net: nn.Module, buckets: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(net(buckets), targets, label_smoothing=self.config.label_smoothing)
+        return self.config.loss(net, net(buckets), targets)
 
     def act(self, net: nn.Module, inputs: Any, explore: bool) -> Prediction:
         """The likeliest class, with all probabilities."""

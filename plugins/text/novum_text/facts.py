@@ -73,11 +73,13 @@ def observe_texts(corpus: Corpus) -> Observation:
 def _lengths(train: Part) -> list[Fact]:
     lengths = np.array([len(text) for text in train.texts])
     middle, long = (float(value) for value in np.percentile(lengths, [50, 95]))
+    read = float(np.percentile([len(words(text)) for text in train.texts], 95))
     twice = len(train.hashes) - len(set(train.hashes))
     blank = sum(not text.strip() for text in train.texts)
     return [
         Fact("train.length.median", middle, "characters", "Median length of a text."),
         Fact("train.length.p95", long, "characters", "95th percentile of the lengths."),
+        Fact("train.length.words.p95", read, "words", "95th percentile of the words and marks of a text."),
         Fact("train.length.max", int(lengths.max()), "characters", "Length of the longest text."),
         Fact("train.duplicates", twice, "texts", "Texts of train that occur earlier in train."),
         Fact("train.empty", blank, "texts", "Texts without a visible character."),

@@ -6,10 +6,9 @@ Shapes: B texts of a batch, L tokens of its longest text, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from novum import Batch, Loss, Model, Prediction, Recipe, Signature
-from pydantic import Field
+from novum import Batch, Labels, Loss, Model, Prediction, Recipe, Signature, Tuning
 
 from novum_text import checkpoints
 from novum_text.network import Network
@@ -24,11 +23,8 @@ if TYPE_CHECKING:
 class Transformer(Model):
     """A Hugging Face transformer that classifies texts."""
 
-    class Config(Network):
+    class Config(Labels, Tuning, Network):
         """A checkpoint, or the size of a network of its own, and how its classes are learned."""
-
-        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-        """Share of the target that is spread evenly over all classes."""
 
     preparation = Tokens
     imports = ("transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert")
@@ -90,9 +86,18 @@ class Transformer(Model):
             net = BertForSequenceClassification(
                 checkpoints.small(preparation, self.config, **checkpoints.head(classes))
             )
+        below = [name for name, _ in net.named_parameters() if name.startswith(f"{net.base_model_prefix}.")]
+        below = [name for name in below if ".pooler." not in name]  # what a head reads, and often new
         if start is not None:
             start.copy_into(net)
+            below = below if self.config.checkpoint else [name for name in below if name in start.loaded]
+        if start is not None or self.config.checkpoint:
+            self.config.freeze(net, frozenset(below), ())
         return net
+
+    def begin(self, net: nn.Module, signature: Signature, train: Source) -> None:
+        """The weights of classes, where they are asked for."""
+        self.config.begin(net, len(signature.outputs.names), train)
 
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Loss]:
         """The cross-entropy, once."""
@@ -102,10 +107,7 @@ class Transformer(Model):
     def _cross_entropy(
         self, net: nn.Module, ids: torch.Tensor, mask: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
-        from torch.nn.functional import cross_entropy
-
-        logits = net(input_ids=ids, attention_mask=mask).logits
-        return cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        return self.config.loss(net, net(input_ids=ids, attention_mask=mask).logits, targets)
 
     def act(self, net: nn.Module, inputs: Any, explore: bool) -> Prediction:
         """The likeliest class, with all probabilities."""

@@ -36,3 +36,27 @@ class Network(nn.Module):
             scaled = nn.functional.interpolate(scaled, size=self.shape, mode="bilinear", antialias=shrinks)
         logits: torch.Tensor = self.body(scaled)
         return logits
+
+
+def varied(images: torch.Tensor, shift: float, flip: bool) -> torch.Tensor:
+    """Images (B, C, H, W) as they are not in the data: each moved by up to `shift` of its height and width, at least a
+    pixel, and with `flip` mirrored in half of the cases. Draws from torch's ordinary generator.
+    """
+    if shift:
+        for axis in (2, 3):
+            images = _moved(images, axis, max(1, round(shift * images.shape[axis])))
+    if flip:
+        mirrored = torch.rand(len(images), device=images.device) < 0.5
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    return images
+
+
+def _moved(images: torch.Tensor, axis: int, most: int) -> torch.Tensor:
+    """Each image moved along an axis by -most to most pixels; by indices, so that many replicates are moved as one."""
+    length = images.shape[axis]
+    by = torch.randint(-most, most + 1, (len(images), 1), device=images.device)
+    places = torch.arange(length, device=images.device) - by  # (B, length): where each row or column comes from
+    shape = (len(images), 1, length, 1) if axis == 2 else (len(images), 1, 1, length)
+    found = images.gather(axis, places.clamp(0, length - 1).reshape(shape).expand_as(images))
+    inside = ((places >= 0) & (places < length)).reshape(shape)
+    return torch.where(inside, found, torch.zeros_like(found))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from novum import (
     Batch,
-    Config,
     ConfigError,
     DataError,
+    Labels,
     Loss,
     MismatchError,
     Model,
@@ -23,6 +23,7 @@ from novum import (
     Seed,
     Signature,
     Source,
+    Tuning,
     Weights,
 )
 from pydantic import Field
@@ -65,8 +66,8 @@ class Timm(Model):
     starts from another gets that arm's preparation from the runner, so its weights meet the scale they know.
     """
 
-    class Config(Config):
-        """Which network."""
+    class Config(Labels, Tuning):
+        """Which network, and how it is trained."""
 
         name: str = "test_resnet"
         """A name of timm's list, such as "test_resnet", "resnet18" or "vit_tiny_patch16_224", with a tag for certain
@@ -77,8 +78,11 @@ class Timm(Model):
         """Height and width to which batches are resized; 0 keeps the task's own."""
         drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
         """Dropout before the classifier; 0 leaves the architecture's default."""
-        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-        """Share of the target that is spread evenly over all classes (Szegedy et al. 2016)."""
+        shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+        """In training each image is moved by up to this share of its height and width, drawn anew each time; what
+        comes in from beyond its edges is black."""
+        flip: bool = False
+        """In training each image is mirrored, left for right, in half of the cases."""
 
     preparation = Normalisation
     inputs = ("image",)
@@ -123,12 +127,20 @@ class Timm(Model):
         body = self._body(image.channels, len(signature.outputs.names), shape)
         net = Network(body, preparation.mean, preparation.deviation, shape)
         self._check_fit(net, signature)
+        begun = frozenset(name for name, _ in net.named_parameters() if self.config.pretrained)
         if start is not None:
             start.copy_into(net)
+            begun |= set(start.loaded)
+        if begun and self.config.trained != "all":
+            self.config.freeze(net, begun, self._head(net))
         return net
 
+    def begin(self, net: nn.Module, signature: Signature, train: Source) -> None:
+        """The weights of classes, where they are asked for."""
+        self.config.begin(net, len(signature.outputs.names), train)
+
     def losses(self, net: nn.Module, batch: Batch) -> Iterator[Loss]:
-        """Mean cross-entropy; nothing else."""
+        """Mean cross-entropy of the images, moved and mirrored where that is asked for; nothing else."""
         yield Loss(self._cross_entropy, (batch.inputs, batch.targets))
 
     def act(self, net: nn.Module, inputs: Any, explore: bool) -> Prediction:
@@ -137,9 +149,23 @@ class Timm(Model):
         return Prediction(probabilities.argmax(dim=1), probabilities)
 
     def _cross_entropy(self, net: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        from torch.nn.functional import cross_entropy
+        if net.training and (self.config.shift or self.config.flip):
+            from novum_vision.network import varied
 
-        return cross_entropy(net(images).float(), targets, label_smoothing=self.config.label_smoothing)
+            images = varied(images, self.config.shift, self.config.flip)
+        return self.config.loss(net, net(images).float(), targets)
+
+    def _head(self, net: Network) -> tuple[str, ...]:
+        """How the names of the classifier's parameters begin. Raises ConfigError where nobody knows."""
+        found = net.body.get_classifier()  # type: ignore[operator]
+        heads = found if isinstance(found, tuple | list) else (found,)
+        names = tuple(f"{name}." for name, module in net.named_modules() if any(module is each for each in heads))
+        if not any(each.startswith(names) for each, _ in net.named_parameters()):
+            raise ConfigError(
+                f"model 'timm': option 'trained' is {self.config.trained!r}, but timm does not tell which part of "
+                f"{self.config.name!r} is its head; set it to 'all', or choose another name."
+            )
+        return names
 
     def _check_name(self) -> None:
         import timm
