@@ -230,7 +230,7 @@ def test_a_subclass_and_a_fixture_make_the_suite(site: Path) -> None:
 def test_the_classes_hold_the_very_checks_of_their_kind() -> None:
     contracts = [each for name, each in vars(testing).items() if name.endswith("Contract")]
 
-    assert len(contracts) == 8
+    assert len(contracts) == 9
     for each in contracts:
         methods = [name.removeprefix("test_") for name in vars(each) if name.startswith("test_")]
         assert methods == [check.name for check in laws.of(each.kind)]
