@@ -46,7 +46,7 @@ check: $(STAMP)
 docs: $(STAMP)
 	$(UV) sync --quiet --inexact --python $(PYTHON) --all-packages --all-extras --group docs
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
-	@echo "build/site/index.html"
+	@echo "build/site/index.html opens without a server; search needs one: python3 -m http.server -d build/site"
 
 # runs them again and keeps what they print
 notebooks: $(STAMP)

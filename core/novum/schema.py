@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,6 +22,8 @@ from novum.recipe import Recipe
 DRAFT = "http://json-schema.org/draft-07/schema#"
 TABLES = ("task", "model", "evaluator")
 """Kinds of plugins that have a table of their own in an arm."""
+CODED = (*TABLES, "technique")
+"""Kinds of plugins that are imported for the schema."""
 UNITS = ("epoch", "epochs", "sample", "samples", "step", "steps", "unit", "units")
 """What may follow the number of a budget, in small or capital letters (see `novum.recipe.amount`)."""
 _WORD = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in unit) for unit in UNITS)
@@ -29,18 +32,20 @@ NAMED = rf"^(?![.\- ])[^/\\]{{1,{LONGEST_NAME}}}(?<! )$"
 SCOPE = r"^(all|average|at_least\(\s*[1-9][0-9]*\s*\))$"
 
 Schema = dict[str, Any]
+Unsound = Mapping[tuple[str, str], str]
 
 
-def claim_files() -> tuple[Schema, dict[str, str]]:
+def claim_files(unsound: Unsound = MappingProxyType({})) -> tuple[Schema, dict[str, str]]:
     """The schema, and the plugins whose options it leaves free because they cannot be loaded: {"kind name": why}.
 
-    Imports every task, model, evaluator and technique that is installed or was handed in by `novum --load`.
+    Imports every task, model, evaluator and technique that is installed or was handed in by `novum --load`, but for
+    those of which it is known that they do not load: `unsound`, {(kind, name): why}.
     """
     left_out: dict[str, str] = {}
     definitions: Schema = {}
     for kind in TABLES:
-        definitions[kind] = _table(kind, definitions, left_out)
-    definitions["techniques"] = _techniques(definitions, left_out)
+        definitions[kind] = _table(kind, definitions, left_out, unsound)
+    definitions["techniques"] = _techniques(definitions, left_out, unsound)
     definitions["recipe"] = _recipe(definitions)
     own, names = _own(Override, definitions)
     definitions["changes"] = _closed(own | _arm_tables() | {"start_from": _ref("changes")}, names)
@@ -71,9 +76,9 @@ def _top(definitions: Schema) -> Schema:
     whole = _closed(top, names)
     return {
         "$schema": DRAFT,
+        **whole,
         "title": "Claim of a Novum study",
         "description": "What is to be tested, and how: docs/claim-files.md.",
-        **whole,
         "required": ["claim", "tasks", "treatments"],
     }
 
@@ -117,7 +122,7 @@ def _many(definition: str) -> Schema:
     }
 
 
-def _table(kind: str, definitions: Schema, left_out: dict[str, str]) -> Schema:
+def _table(kind: str, definitions: Schema, left_out: dict[str, str], unsound: Unsound) -> Schema:
     """A plugin and its options: any option of any plugin where none is named, only its own where one is."""
     about = f"The {kind}: a plugin's name, and its options. One that names no plugin changes options of the one above."
     known: Schema = {}
@@ -125,7 +130,7 @@ def _table(kind: str, definitions: Schema, left_out: dict[str, str]) -> Schema:
     free = False
     for name in _loadable(kind):
         try:
-            options = _options(kind, name, definitions)
+            options = _options(kind, name, definitions, unsound)
         except PluginError as error:
             left_out[f"{kind} {name}"] = str(error)
             free = True
@@ -143,12 +148,12 @@ def _table(kind: str, definitions: Schema, left_out: dict[str, str]) -> Schema:
     return {**table, "allOf": cases} if cases else table
 
 
-def _techniques(definitions: Schema, left_out: dict[str, str]) -> Schema:
+def _techniques(definitions: Schema, left_out: dict[str, str], unsound: Unsound) -> Schema:
     properties: Schema = {}
     for name in _loadable("technique"):
         table: Schema = {"type": "object"}
         try:
-            options = _options("technique", name, definitions)
+            options = _options("technique", name, definitions, unsound)
         except PluginError as error:
             left_out[f"technique {name}"] = str(error)
         else:
@@ -177,10 +182,12 @@ def _recipe(definitions: Schema) -> Schema:
     }
 
 
-def _options(kind: str, name: str, definitions: Schema) -> Schema:
+def _options(kind: str, name: str, definitions: Schema, unsound: Unsound) -> Schema:
     """The options of a plugin as a schema; what they refer to is put beside. None is required: another table of the
     claim may give it.
     """
+    if (kind, name) in unsound:
+        raise PluginError(unsound[kind, name])
     cls = plugins.load(kind, name)
     try:
         found = cls.Config.model_json_schema(ref_template=f"#/definitions/{_key(kind, name)}.{{model}}")

@@ -321,6 +321,11 @@ class Study:
     def __repr__(self) -> str:
         return f"Study({str(self.folder)!r})"
 
+    def _repr_html_(self) -> str:
+        from novum.report.html import study_table
+
+        return study_table(self.status() if self._begun() else None, str(self.folder))
+
     @contextmanager
     def opened(self) -> Iterator[tuple[Ledger, Session]]:
         """The ledger, open to write, checked, and this process as a session in it; the folder is locked against others.

@@ -6,13 +6,18 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from novum import CONTRACT, PluginError, plugins
+from novum.cli import catalogue
+from novum.data import Numbers, Signature, Text
 from novum.plugins import installed
+from novum.plugins import tried as tried_module
+from novum.plugins.aside import aside
 from novum.plugins.tried import tried
 
 FINE = "import pathlib\npathlib.Path(__file__ + '.imported').touch()\nclass Model:\n    inputs = outputs = ()\n"
@@ -277,6 +282,53 @@ def test_a_slow_model_is_not_imported_to_observe_a_task_that_the_core_has_a_mode
 
     assert said.returncode == 0, said.stderr
     assert '"id": "x"' in said.stdout
+
+
+HANGS = "import time\ntime.sleep(3600)\n"
+DIES = "import ctypes\nctypes.string_at(0)\n"
+
+
+@pytest.fixture
+def strangers(site: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Two models of other people's: one that hangs and one that ends the process when it is imported."""
+    points = "[novum.models]\naaa = strange_hangs:Model\nbbb = strange_dies:Model\nzzz = strange_fine:Model\n"
+    fine = "class Model:\n    inputs, outputs = ('text',), ('numbers',)\n"
+    distribution(site, "strange", points, strange_hangs=HANGS, strange_dies=DIES, strange_fine=fine)
+    monkeypatch.setattr(tried_module, "PATIENCE", 4.0)
+    return ["aaa", "bbb"]
+
+
+def test_models_that_hang_or_die_do_not_keep_one_that_fits_from_being_found(strangers: list[str]) -> None:
+    text_to_numbers = Signature(Text(), Numbers(("degrees",)))
+
+    assert plugins.fitting(text_to_numbers) == ["zzz"]
+    assert plugins.any_fitting(text_to_numbers) == "zzz"
+
+
+def test_plugins_that_hang_or_die_leave_the_schema_of_all_others_whole(strangers: list[str], capsys: Any) -> None:
+    catalogue._schema(None)
+
+    said = capsys.readouterr()
+    definitions = json.loads(said.out)["definitions"]
+    assert {"model.mlp", "model.zzz"} & set(definitions) == {"model.mlp"}  # the third is no novum.Model
+    for name, why in (("aaa", "had not ended after 4 s"), ("bbb", "ended the process by SIGSEGV")):
+        assert f"model {name} is not in the schema, its options are free: its import {why}" in said.err
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (lambda: {"a": [1]}, ({"a": [1]}, "")),
+        (lambda: "x" * 1_000_000, ("x" * 1_000_000, "")),
+        (lambda: time.sleep(3600), (None, "it had not ended after 0.5 s")),
+        (lambda: os._exit(3), (None, "the process that looked for it ended")),
+        (lambda: 1 / 0, (None, "the process that looked for it ended")),
+    ],
+    ids=["answers", "answers at length", "hangs", "dies", "raises"],
+)
+def test_what_is_asked_aside_harms_nothing_and_prints_nothing(question: Any, answer: Any, capfd: Any) -> None:
+    assert aside(question, 0.5) == answer
+    assert capfd.readouterr() == ("", "")
 
 
 def test_plugins_that_hang_die_or_print_are_named_and_those_after_them_are_still_tried(site: Path) -> None:

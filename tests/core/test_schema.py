@@ -32,6 +32,7 @@ def schema() -> Any:
 @pytest.fixture(scope="module")
 def validator(schema: Any) -> Any:
     Draft7Validator.check_schema(schema)
+    assert schema["title"] == "Claim of a Novum study"
     return Draft7Validator(schema)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from novum.testing import laws
+from novum.testing import laws, samples
 from novum.testing.laws import Broken, Inapplicable
 from novum.testing.subject import Subject
 from novum.testing.watch import TookTooLong, limited
@@ -195,8 +195,43 @@ def test_a_failure_states_the_contract_what_was_seen_and_where_to_look() -> None
     assert told.splitlines() == [
         "the contract: no unit stands in two splits, by its id",
         "seen: 3 units stand in train and in dev",
+        "to mend: Divide with `novum.split(ids, …)`, which goes by ids, so that no order of rows moves a unit.",
         "see: docs/contract.md#splits-share-no-unit",
     ]
+
+
+def test_every_check_says_how_to_mend_what_it_finds_and_the_page_to_what_it_applies() -> None:
+    page = " ".join(Path(__file__).parents[2].joinpath(laws.PAGE).read_text().split())
+
+    for check in laws.known().values():
+        assert len(check.cure) > 20, check.name
+        assert f"*{check.contract}* Applies to: {check.applies}. Why:" in page, check.name
+
+
+PLAYED = {
+    "task": ("Walk", {}),
+    "model": ("ppo", {"options": {"epochs": 1, "hidden": (8,)}, "partner": {"plugin": "gym", "env": "CartPole-v1"}}),
+    "evaluator": ("returns", {"partner": {"plugin": "gym", "env": "CartPole-v1"}}),
+}
+ON_DATA = [(kind, check.name) for kind in PLAYED for check in laws.of(kind) if check.on == laws.DATA]
+
+
+@pytest.mark.parametrize(("kind", "check"), ON_DATA)
+def test_what_means_something_on_data_alone_is_skipped_where_an_environment_is_played(
+    kind: str, check: str, tmp_path: Path
+) -> None:
+    name, more = PLAYED[kind]
+    plugin = samples.Walk if name == "Walk" else name
+
+    with pytest.raises(Inapplicable, match=r"environment|episodes"):
+        laws.known()[check].run(Subject(kind, plugin, tmp_path, **more))
+
+
+def test_what_means_something_of_episodes_alone_is_skipped_on_data(subject: Callable[..., Subject]) -> None:
+    (check,) = (each for each in laws.known().values() if each.on == laws.PLAYED)
+
+    with pytest.raises(Inapplicable, match="it scores units of a data set"):
+        check.run(subject("evaluator", "SoundEvaluator"))
 
 
 def test_the_page_describes_every_check_and_no_other() -> None:

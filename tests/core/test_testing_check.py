@@ -141,8 +141,71 @@ def test_the_command_tells_contract_sight_and_place_of_a_fault_and_exits_2(site:
     assert "FAILED  splits share no unit" in done.stdout
     assert "the contract: no unit stands in two splits, by its id" in done.stdout
     assert "seen: 60 units stand in train and in dev, such as ['train-0']" in done.stdout
+    assert "to mend: Divide with `novum.split(ids, …)`" in done.stdout
     assert "see: docs/contract.md#splits-share-no-unit" in done.stdout
     assert "1 failed." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("sise=30",), "task 'x-sound': unknown option 'sise' (value 30); did you mean 'size'?"),
+        (("size=many",), "task 'x-sound': option 'size' received 'many'"),
+        (("--with", "mpl"), "no model is called 'mpl'; did you mean 'mlp'?"),
+        (("--with", "bag"), "the task 'x-sound' does not fit 'bag': the task has vector inputs and classes outputs."),
+        (("--limit", "0"), "--limit 0: a check may take 1 second or more; give a number from 1 on."),
+        (("--only", "it_lods"), "no check of a task is called 'it_lods'; did you mean 'it_loads'?"),
+        (("--kind", "taks"), "--kind 'taks': no such kind of plugin; did you mean 'task'?"),
+        (("--kind", "model"), "no model is called 'x-sound'"),
+    ],
+)
+def test_what_a_person_gave_wrongly_is_refused_once_and_is_no_fault_of_the_plugin(
+    site: Path, words: tuple[str, ...], why: str
+) -> None:
+    done = command(site, "x-sound", *words)
+
+    assert done.returncode == 2
+    assert why in " ".join(done.stderr.split())
+    assert "FAILED" not in done.stdout
+
+
+def test_a_plugin_that_is_left_out_is_no_unknown_one(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOVUM_PLUGINS", "novum-text")
+
+    done = command(site, "x-sound")
+
+    assert "the task 'x-sound' of hostile-plugins is installed, but NOVUM_PLUGINS=novum-text leaves it" in done.stderr
+
+
+def test_one_that_does_not_load_fails_one_check_and_no_other_is_tried(site: Path) -> None:
+    done = command(site, "x-raising")
+
+    assert done.returncode == 2
+    assert done.stdout.count("FAILED") == 1
+    assert "the evaluator 'x-raising' of hostile-plugins cannot be imported: RuntimeError: no such device" in (
+        " ".join(done.stdout.split())
+    )
+    assert f"1 failed, {len(laws.of('evaluator')) - 1} not tried, for it does not load." in done.stdout
+
+
+def test_one_whose_import_hangs_costs_one_limit_and_not_one_for_each_check(site: Path) -> None:
+    (site / "hostile_raising.py").write_text("import time\ntime.sleep(3600)\n")
+
+    found = testing.check("evaluator", "x-raising", limit=1.0)
+
+    states = [each.state for each in found]
+    assert (found[0].check, states) == ("it_loads", ["failed", *["untried"] * (len(states) - 1)])
+    assert "it had not ended after 1 s and was stopped" in found[0].told
+
+
+def test_a_check_is_named_as_it_is_printed_and_runs_for_the_kinds_that_have_it(site: Path) -> None:
+    points = (site / "hostile_plugins-1.0.dist-info" / "entry_points.txt").read_text()
+    points = points.replace("[novum.evaluators]\n", "[novum.evaluators]\nx-sound = hostile_fixture:SoundEvaluator\n")
+    (site / "hostile_plugins-1.0.dist-info" / "entry_points.txt").write_text(points)
+
+    done = command(site, "x-sound", "--only", "metrics are sound", "--json")
+
+    assert [(each["kind"], each["check"]) for each in json.loads(done.stdout)] == [("evaluator", "metrics_are_sound")]
 
 
 def test_a_subclass_and_a_fixture_make_the_suite(site: Path) -> None:
@@ -167,7 +230,7 @@ def test_a_subclass_and_a_fixture_make_the_suite(site: Path) -> None:
 def test_the_classes_hold_the_very_checks_of_their_kind() -> None:
     contracts = [each for name, each in vars(testing).items() if name.endswith("Contract")]
 
-    assert len(contracts) == 8
+    assert len(contracts) == 9
     for each in contracts:
         methods = [name.removeprefix("test_") for name in vars(each) if name.startswith("test_")]
         assert methods == [check.name for check in laws.of(each.kind)]

@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from jsonschema import Draft7Validator
+from novum import plugins
 from novum.claimfile import hypotheses
 from novum.cli.app import app
+from novum.schema import claim_files
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")))
@@ -120,6 +123,21 @@ def test_every_claim_loads(block: Block) -> None:
     found = hypotheses(tomllib.loads(block.text), block.name)
 
     assert len(found) == len(tomllib.loads(block.text)["treatments"])
+
+
+INSTALLED = [block for block in CLAIMS if block.page != "docs/write-a-plugin.md"]
+"""Claims about what is here or is shown as code: the plugin of that other page is installed by its walk alone."""
+
+
+@pytest.mark.parametrize("block", INSTALLED, ids=lambda block: block.name)
+def test_every_claim_fits_the_schema_that_editors_get(block: Block, tmp_path: Path) -> None:
+    for number, idea in enumerate(each for each in CODE if each.page == block.page and "@novum." in each.text):
+        (tmp_path / f"idea_{number}.py").write_text(idea.text, encoding="utf-8")
+        plugins.read(tmp_path / f"idea_{number}.py")
+
+    schema = Draft7Validator(claim_files()[0])
+
+    assert [error.message for error in schema.iter_errors(tomllib.loads(block.text))] == []
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.kind == "toml"], ids=lambda block: block.name)

@@ -20,6 +20,7 @@ CELLS = (
     "result = study.run(claim)\nresult",
     "from novum_text.bag import Bag\n\nclass Mine(Bag):\n    'A model of this notebook.'\n\n"
     "mine = study.train(base.but(model=novum.model(Mine, buckets=512)))\nmine.metrics['accuracy']",
+    "from IPython.display import display\ndisplay(study, novum.Study('nothing-yet'))",
     "import json, os\nprint(json.dumps([result.outcome, len(study.rows()), study.trials().shape[0]]))",
 )
 EXECUTE = """
@@ -70,11 +71,20 @@ def test_a_run_displays_itself_with_its_metrics(executed: list[Any]) -> None:
 
 
 def test_a_verdict_displays_itself_with_its_outcome(executed: list[Any]) -> None:
-    outcome, rows, frame = json.loads(text(executed[4], "stdout"))
+    outcome, rows, frame = json.loads(text(executed[5], "stdout"))
 
     assert outcome in shown(executed[2])["text/html"]
     assert (rows, frame) == (8, 8)
     assert "novum: 6 of 6 trials done." in text(executed[2], "stderr")
+
+
+def test_a_study_displays_itself_with_its_claims_and_how_they_ended(executed: list[Any]) -> None:
+    held, empty = (one.data["text/html"] for one in executed[4])
+
+    outcome = json.loads(text(executed[5], "stdout"))[0]
+    assert "more helps" in held and f">{outcome}<" in held
+    assert "Trials: 8 done." in held
+    assert "Nothing has begun in it." in empty
 
 
 def test_a_class_of_a_cell_runs_inline_and_says_so(executed: list[Any]) -> None:

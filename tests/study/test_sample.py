@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sysconfig
+import tomllib
 import venv
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "docs" / "examples" / "novum-tabular"
@@ -84,6 +86,27 @@ def test_its_data_are_read_without_scikit_learn_or_torch(fresh: Environment, tmp
     said = fresh.run("python", "-c", program, cwd=tmp_path)
 
     assert said.out.splitlines() == ["343", "[]"], said.err
+
+
+def test_a_failure_points_to_a_page_that_was_installed(fresh: Environment, tmp_path: Path) -> None:
+    program = "from novum.testing import laws; print(laws.known()['it_loads'].told('nothing'))"
+
+    said = fresh.run("python", "-c", program, cwd=tmp_path)
+
+    place = said.out.splitlines()[-1].removeprefix("see: ")
+    page, _, heading = place.partition("#")
+    assert heading == "it-loads" and Path(page).is_relative_to(fresh.home)
+    assert "### it loads" in Path(page).read_text(encoding="utf-8")
+
+
+def test_its_claim_fits_the_schema_that_editors_get(fresh: Environment, tmp_path: Path) -> None:
+    said = fresh.run("novum", "plugins", "describe", "--schema", cwd=tmp_path)
+
+    claim = tomllib.loads((SAMPLE / "claim.toml").read_text(encoding="utf-8"))
+    schema = Draft7Validator(json.loads(said.out))
+    assert list(schema.iter_errors(claim)) == []
+    claim["tasks"]["tumours"]["task"]["plugin"] = "tabluar"
+    assert [error.instance for error in schema.iter_errors(claim)] == ["tabluar"]
 
 
 def test_its_contracts_and_its_own_tests_pass(fresh: Environment, tmp_path: Path) -> None:

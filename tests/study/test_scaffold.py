@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from novum import CONTRACT, plugins
 from novum.claimfile import load
+from novum.cli import scaffold
 from novum.errors import ConfigError, DataError
 from novum.scaffold import KINDS, USUAL, Plugin, write
 
@@ -84,8 +86,22 @@ def test_a_name_that_is_none_or_is_taken_is_refused_with_what_is_allowed(name: s
 
 
 def test_a_kind_of_which_there_is_no_example_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--kind 'modle': .*did you mean 'model'"):
+    with pytest.raises(ConfigError, match=r"--kind 'modle': .*did you mean 'model'.*several times: --kind task"):
         Plugin("letter-scripts", ("modle",))
+    with pytest.raises(ConfigError, match=r"--kind 'technique': allowed: .*needs no distribution at first: docs/ideas"):
+        Plugin("letter-scripts", ("technique",))
+    with pytest.raises(ConfigError, match=r"--kind 'tracker': .*write-a-plugin.md#the-smaller-kinds"):
+        Plugin("letter-scripts", ("tracker",))
+
+
+def test_a_proposer_without_any_task_to_propose_about_is_refused_with_a_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(plugins.LIMIT, "novum")
+
+    with pytest.raises(ConfigError, match="there is none; install a plugin with one, or add --kind task"):
+        Plugin("letter-scripts", ("proposer",)).files()
+    assert "letter_scripts/proposer.py" in Plugin("letter-scripts", ("task", "proposer")).files()
 
 
 def test_nothing_is_overwritten_and_nothing_is_left_half_written(
@@ -115,6 +131,29 @@ def _no_room(self: Path, target: Path) -> Path:
 
 def test_the_same_name_gives_the_same_bytes() -> None:
     assert Plugin("letter-scripts").files() == Plugin("letter-scripts", tuple(reversed(USUAL))).files()
+
+
+@pytest.mark.parametrize(
+    ("path", "has_pip", "told"),
+    [
+        ("own", True, 'pip install -e ".[test]"'),
+        ("other", True, f'{sys.executable} -m pip install -e ".[test]"'),
+        ("other", False, f'{sys.executable} -m ensurepip && {sys.executable} -m pip install -e ".[test]"'),
+        ("uv", False, f'uv pip install --python {sys.executable} -e ".[test]"'),
+    ],
+)
+def test_the_command_that_is_told_installs_where_novum_is_and_nowhere_else(
+    path: str, has_pip: bool, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("own/bin/pip", "other/pip", "uv/uv"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "own"))
+    monkeypatch.setenv("PATH", str(tmp_path / ("own/bin" if path == "own" else path)))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if has_pip and name == "pip" else None)
+
+    assert scaffold._installing('-e ".[test]"') == told
 
 
 # ------------------------------------------------------------------------------------------------------ installed

@@ -22,7 +22,12 @@ DISTRIBUTIONS = {
     "novum_rl": ROOT / "plugins" / "rl",
     "novum_tabular": ROOT / "docs" / "examples" / "novum-tabular",
 }
-BESIDE = {"novum": {"experiments"}, "novum_tabular": {"tests"}}
+BROUGHT = {
+    "novum/quickstart/claim.toml": "experiments/quickstart/claim.toml",
+    "novum/testing/contract.md": "docs/contract.md",  # failures of the contract kit point there
+}
+"""What the core's wheel holds from outside of its package."""
+BESIDE = {"novum": {"docs", "experiments"}, "novum_tabular": {"tests"}}
 """What an archive of sources holds beside the package."""
 
 
@@ -68,7 +73,7 @@ def name(request: pytest.FixtureRequest) -> str:
 def test_a_wheel_holds_its_package_whole_and_nothing_else(built: dict[str, Built], name: str) -> None:
     package = (ROOT / "core" if name == "novum" else DISTRIBUTIONS[name]) / name
 
-    own = {path for path in built[name].wheel if ".dist-info/" not in path} - {"novum/quickstart/claim.toml"}
+    own = {path for path in built[name].wheel if ".dist-info/" not in path} - set(BROUGHT)
 
     files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert own == {path.relative_to(package.parent).as_posix() for path in files}
@@ -110,13 +115,13 @@ def test_the_plugins_bring_their_tasks_and_models(built: dict[str, Built]) -> No
     assert "gym = " in told["novum_rl"] and "ppo = " in told["novum_rl"]
 
 
-def test_the_core_brings_the_migrations_and_the_quick_start(built: dict[str, Built]) -> None:
+def test_the_core_brings_the_migrations_the_quick_start_and_the_page_of_contracts(built: dict[str, Built]) -> None:
     wheel = built["novum"].wheel
 
     here = (ROOT / "core" / "novum" / "ledger" / "migrations" / "versions").glob("*.py")
     assert "novum/ledger/migrations/env.py" in wheel
     assert {f"novum/ledger/migrations/versions/{path.name}" for path in here} <= set(wheel)
-    assert wheel["novum/quickstart/claim.toml"] == (ROOT / "experiments/quickstart/claim.toml").read_bytes()
+    assert {path: wheel[path] for path in BROUGHT} == {path: (ROOT / at).read_bytes() for path, at in BROUGHT.items()}
 
 
 def test_the_sources_hold_what_the_wheel_is_built_from_and_no_more(built: dict[str, Built], name: str) -> None:
@@ -125,8 +130,8 @@ def test_the_sources_hold_what_the_wheel_is_built_from_and_no_more(built: dict[s
     assert {"LICENSE", "README.md", "pyproject.toml"} <= top
     folders = {"core" if name == "novum" else name} | BESIDE.get(name, set())
     assert {each for each in top if any(path.startswith(f"{each}/") for path in built[name].sources)} == folders
-    experiments = {path for path in built[name].sources if path.startswith("experiments/")}
-    assert experiments == ({"experiments/quickstart/claim.toml"} if name == "novum" else set())
+    outside = {path for path in built[name].sources if path.startswith(("experiments/", "docs/"))}
+    assert outside == (set(BROUGHT.values()) if name == "novum" else set())
 
 
 def test_the_demo_of_an_installed_wheel_finds_its_claim(

@@ -19,8 +19,9 @@ from novum.cli.check import check
 from novum.cli.terminal import console as make_console
 from novum.cli.terminal import rows_table
 from novum.config import Config
-from novum.errors import ConfigError, PluginError, closest
+from novum.errors import ConfigError
 from novum.plugins import installed
+from novum.plugins.aside import aside
 from novum.recipe import Recipe
 
 console = make_console()
@@ -86,9 +87,7 @@ def describe(
         raise ConfigError("no plugin is named; give a name (`novum plugins list` shows them), or --schema.")
     if kind is not None:
         registry.names(kind)
-    kinds = [each for each in registry.NAMESPACES if kind in (None, each) and name in registry.names(each)]
-    if not kinds:
-        raise PluginError(_unknown(name, kind))
+    kinds = registry.kinds_of(name, [each for each in registry.NAMESPACES if kind in (None, each)])
     described = {each: registry.load(each, name) for each in kinds}
     if as_json:
         typer.echo(json.dumps({each: _config(cls).model_json_schema() for each, cls in described.items()}, indent=2))
@@ -98,25 +97,20 @@ def describe(
 
 
 def _schema(name: str | None) -> None:
-    from novum.schema import claim_files
+    from novum.plugins.tried import PATIENCE, tried
+    from novum.schema import CODED, claim_files
 
     if name is not None:
         raise ConfigError(
             f"--schema is that of claim files, with every plugin in it, and takes no name; got {name!r}. The options "
             f"of one plugin: `novum plugins describe {name} --json`."
         )
-    found, left_out = claim_files()
+    wanted = [one for kind in CODED for one in registry.listings(kind)]
+    unsound = {(one.kind, one.name): why for one, why in tried(wanted, PATIENCE) if why != "ok"}
+    found, left_out = claim_files(unsound)
     for each, why in left_out.items():
         typer.echo(f"{each} is not in the schema, its options are free: {why}", err=True)
     typer.echo(json.dumps(found, indent=2, sort_keys=False, ensure_ascii=False))
-
-
-def _unknown(name: str, kind: str | None) -> str:
-    kinds = [each for each in registry.NAMESPACES if kind in (None, each)]
-    for one in (one for each in kinds for one in installed.installed(each) if one.name == name):
-        registry.load(one.kind, name)  # says that it is left out, and by what
-    names = sorted({one for each in kinds for one in registry.names(each)})
-    return f"no {kind or 'plugin'} is called {name!r}; {closest(name, names)}."
 
 
 def _config(cls: Any) -> type[Config]:
@@ -137,7 +131,9 @@ def _describe(kind: str, name: str, cls: Any) -> None:
     rows = list(_rows(_config(cls)))
     columns = ["option", "type", "default", "range", "about"]
     console.print(rows_table(rows, columns) if rows else "  It has no options.")
-    text = example(kind, name)
+    text, why = aside(lambda: example(kind, name))
+    if why:
+        console.print(f"\nNo example: {why}. Another plugin may be slow or broken; `novum doctor` names it.")
     if text:
         console.print("\nExample:\n")
         typer.echo(text)

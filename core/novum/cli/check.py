@@ -11,7 +11,8 @@ from rich.markup import escape
 
 from novum import plugins as registry
 from novum.cli.terminal import console as make_console
-from novum.errors import ConfigError, PluginError, closest
+from novum.config import shown
+from novum.errors import ConfigError, closest
 from novum.toml import put
 
 if TYPE_CHECKING:
@@ -37,21 +38,23 @@ def check(
     own_splits: Annotated[
         bool, typer.Option("--own-splits", help="The data bring their division: duplicates across it are a fact.")
     ] = False,
-    limit: Annotated[float, typer.Option("--limit", min=1, help="Seconds that one check may take.")] = 60.0,
+    limit: Annotated[float, typer.Option("--limit", help="Seconds that one check may take.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value and nothing else.")] = False,
 ) -> None:
     """Try an installed plugin against the contract of its kind, each check in a process of its own.
 
     Exit code: 0 where every check passed or does not apply, else 2.
     """
-    from novum.testing.isolation import KINDS, check
+    from novum.testing.isolation import KINDS, check, chosen
 
-    kinds = [each for each in KINDS if kind in (None, each) and name in registry.names(each)]
     if kind is not None and kind not in KINDS:
-        raise ConfigError(f"--kind {kind}: no such kind of plugin; {closest(kind, KINDS)}.")
-    if not kinds:
-        known = sorted({one for each in KINDS if kind in (None, each) for one in registry.names(each)})
-        raise PluginError(f"no {kind or 'plugin'} is called {name!r}; {closest(name, known)}.")
+        raise ConfigError(f"--kind {shown(kind)}: no such kind of plugin; {closest(kind, KINDS)}.")
+    if not limit >= 1:
+        raise ConfigError(f"--limit {limit:g}: a check may take 1 second or more; give a number from 1 on.")
+    kinds = registry.kinds_of(name, [each for each in KINDS if kind in (None, each)])
+    given = _options(options or [])
+    if only:
+        kinds = [each for each in kinds if each in chosen(only, kinds)]
     told: list[dict[str, Any]] = []
     for each in kinds:
         if not as_json:
@@ -59,10 +62,10 @@ def check(
         found = check(
             each,
             name,
-            _options(options or []),
+            given,
             partner=partner,
             own_splits=own_splits,
-            only=only,
+            only=[one.name for one in chosen(only, kinds)[each]] if only else None,
             limit=limit,
             heard=(lambda outcome: None) if as_json else _say,
         )
@@ -71,8 +74,10 @@ def check(
     if as_json:
         typer.echo(json.dumps(told, indent=2))
     else:
-        count = {state: states.count(state) for state in ("passed", "failed", "skipped")}
-        console.print(", ".join(f"{many} {state}" for state, many in count.items() if many) + ".")
+        words = {each: each for each in ("passed", "failed", "skipped")}
+        words["untried"] = "not tried, for it does not load"
+        count = {word: states.count(state) for state, word in words.items()}
+        console.print(", ".join(f"{many} {word}" for word, many in count.items() if many) + ".")
     if "failed" in states:
         raise typer.Exit(2)
 
@@ -87,10 +92,13 @@ def _options(words: list[str]) -> dict[str, Any]:
 
 def _say(outcome: Outcome) -> None:
     name = outcome.check.replace("_", " ")
+    if outcome.state == "untried":
+        return  # they are counted below, and what kept them from being tried stands above
     if outcome.state == "failed":
         console.print(f"  {MARKS['failed']}  {escape(name)}")
         console.print(f"            the contract: {escape(outcome.contract)}")
         console.print(f"            seen: {escape(outcome.told)}")
+        console.print(f"            to mend: {escape(outcome.cure)}")
         console.print(f"            see: {escape(outcome.place)}")
     else:
         why = f"  [dim]not for this plugin: {escape(outcome.told)}[/]" if outcome.state == "skipped" else ""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,8 +47,21 @@ def new(
     console.print("Next:")
     for line in (
         f"cd {folder}",
-        'pip install -e ".[test]"',
+        _installing('-e ".[test]"'),
         f"novum plugins check {name}",
         *([f"novum train task={name} model=mlp"] if "task" in plugin.kinds else []),
     ):
         console.print(f"  {escape(line)}")
+
+
+def _installing(what: str) -> str:
+    """The command that installs into this environment: the shell's `pip` may be another's, which has no Novum."""
+    found = shutil.which("pip")
+    if found is not None and Path(found).parent == Path(sys.prefix) / "bin":
+        return f"pip install {what}"
+    python = shlex.quote(sys.executable)
+    if importlib.util.find_spec("pip") is None:
+        if shutil.which("uv") is not None:
+            return f"uv pip install --python {python} {what}"
+        return f"{python} -m ensurepip && {python} -m pip install {what}"
+    return f"{python} -m pip install {what}"

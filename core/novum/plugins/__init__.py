@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from novum import config
@@ -44,13 +45,16 @@ __all__ = [
     "any_fitting",
     "complete",
     "create",
+    "each_fitting",
     "fits",
     "fitting",
+    "kinds_of",
     "limit",
     "listings",
     "load",
     "local_code",
     "names",
+    "names_of_core",
     "offer",
     "offered",
     "package_hash",
@@ -58,8 +62,14 @@ __all__ = [
     "read",
     "receive",
     "refuse_within_worker",
+    "sound",
     "state",
 ]
+
+_CURE = (
+    "A plugin that is missing is installed with pip (`novum plugins list` shows what is there); one of your own file "
+    "is loaded with `novum --load FILE`."
+)
 
 
 def names(kind: str) -> list[str]:
@@ -104,11 +114,29 @@ def _absent(kind: str, name: str) -> str:
             f"the {kind} {name!r} of {barred[0].distribution} is installed, but {LIMIT}={','.join(limit())} leaves it "
             f"out; add {barred[0].distribution} to that list, or unset {LIMIT}."
         )
-    return (
-        f"no {kind} is called {name!r}; {closest(name, names(kind))}. "
-        f"A plugin that is missing is installed with pip (`novum plugins list` shows what is there); one of your "
-        "own file is loaded with `novum --load FILE`."
-    )
+    return f"no {kind} is called {name!r}; {closest(name, names(kind))}. {_CURE}"
+
+
+def names_of_core(kind: str) -> list[str]:
+    """Names that Novum itself brings, sorted."""
+    return sorted(one.name for one in listings(kind) if one.distribution == installed.CORE)
+
+
+def kinds_of(name: str, among: Sequence[str] = tuple(NAMESPACES)) -> list[str]:
+    """The kinds, of these, of which a plugin of that name can be loaded; one at least.
+
+    Raises PluginError where there is none: with the closest names, or with what NOVUM_PLUGINS has to do with it.
+    """
+    found = [kind for kind in among if name in names(kind)]
+    if found:
+        return found
+    for kind in among:
+        if any(one.name == name for one in installed.installed(kind)):
+            raise PluginError(_absent(kind, name))
+    if len(among) == 1:
+        raise PluginError(_absent(among[0], name))
+    known = {one for kind in among for one in names(kind)}
+    raise PluginError(f"no plugin is called {name!r}; {closest(name, known)}. {_CURE}")
 
 
 def complete(kind: str, name: str) -> Any:
@@ -162,16 +190,43 @@ def create(kind: str, name: str, options: Mapping[str, Any]) -> Any:
 
 def fitting(signature: Any) -> list[str]:
     """Names of the installed models that fit a signature, sorted; one that cannot be imported is left out."""
-    return sorted(_fitting(signature, names("model")))
+    return sorted(each_fitting(signature))
 
 
 def any_fitting(signature: Any) -> str | None:
     """One of `fitting`, found with as few imports as may be: the core's models are asked first."""
-    core = [one.name for one in listings("model") if one.distribution == installed.CORE]
-    return next(_fitting(signature, [*core, *(name for name in names("model") if name not in core)]), None)
+    return next(each_fitting(signature), None)
 
 
-def _fitting(signature: Any, candidates: list[str]) -> Iterator[str]:
+def each_fitting(signature: Any, owner: str | None = None) -> Iterator[str]:
+    """The installed models that fit a signature, as they are found: those of the distribution `owner`, then the core's
+    and a person's own; then the others, each of which is imported here only after it was in another process. So one
+    that hangs, dies or cannot be imported harms nobody who does not name it.
+    """
+    known = {one.name: one for one in listings("model")}
+    known = {name: one for name, one in known.items() if state(one).word == "ok"}
+    brought = sorted(name for name, one in known.items() if one.distribution == owner)
+    core = names_of_core("model")
+    near = [*brought, *core, *sorted(own.adopted_names("model"))]
+    yield from _fitting(signature, dict.fromkeys(near))
+    others = [one for name, one in sorted(known.items()) if name not in near]
+    yield from _fitting(signature, sound(others))
+
+
+def sound(wanted: Sequence[Listing]) -> Iterator[str]:
+    """Names of those that load, as it is known: from another process, but for modules that this one has anyway."""
+    from novum.plugins.tried import PATIENCE, tried
+
+    new = []
+    for one in wanted:
+        if one.value.partition(":")[0] in sys.modules:
+            yield one.name
+        else:
+            new.append(one)
+    yield from (one.name for one, state in tried(new, PATIENCE) if state == "ok")
+
+
+def _fitting(signature: Any, candidates: Iterable[str]) -> Iterator[str]:
     for name in candidates:
         try:
             good = fits(load("model", name), signature)

@@ -21,6 +21,8 @@ from novum.plugins.installed import Listing
 
 LIMIT = 60.0
 """Seconds that the import of one plugin may take."""
+PATIENCE = 20.0
+"""Seconds for one that nobody named, and that is only looked at because it may fit."""
 _STARTS = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])

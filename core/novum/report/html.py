@@ -119,3 +119,31 @@ def verdict_table(record: Mapping[str, Any]) -> str:
         element("p", element("strong", f"{outcome}."), sentence),
         element("table", element("thead", titles), element("tbody", *rows)),
     )
+
+
+def study_table(status: Mapping[str, Any] | None, folder: str) -> str:
+    """What a study holds as a small HTML fragment for notebooks.
+
+    status: as `novum.status.status` gives it; None for a study in which nothing has begun.
+    """
+    if status is None:
+        return element("p", element("strong", f"Study {folder}."), " Nothing has begun in it.")
+    trials = ", ".join(f"{count} {state}" for state, count in status["trials"].items()) or "none"
+    parts = [element("p", element("strong", f"Study {folder}."), f" It is {status['state']}. Trials: {trials}.")]
+    if status["fault"]:
+        parts.append(element("p", f"Its record is damaged: {status['fault']}"))
+    head = ("claim", "treatment", "pairs", "verdict", "id")
+    rows = []
+    for claim in status["hypotheses"]:
+        pairs = "; ".join(_pairs(task, **counts) for task, counts in claim["pairs"].items())
+        cells = (claim["claim"], claim["treatment"], pairs, claim["verdict"] or "none yet", claim["id"])
+        rows.append(element("tr", *(element("td", cell, style="text-align:left") for cell in cells)))
+    if rows:
+        titles = element("tr", *(element("th", name, style="text-align:left") for name in head))
+        parts.append(element("table", element("thead", titles), element("tbody", *rows)))
+    return element("div", *parts)
+
+
+def _pairs(task: str, used: int | None, planned: int | None) -> str:
+    most = "no declared maximum" if planned is None else f"at most {planned}"
+    return f"{task}: {most}" if used is None else f"{task}: {used} ({most})"

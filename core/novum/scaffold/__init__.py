@@ -46,6 +46,17 @@ _ABOUT: Mapping[str, str] = {
 }
 
 
+def _hint(kind: str) -> str:
+    """What to do about a kind of which there is no example."""
+    if kind in ("technique", "optimizer", "schedule"):
+        return "An idea of this kind needs no distribution at first: docs/ideas.md and `novum --load FILE`."
+    if kind == "tracker":
+        return "A tracker is one class: docs/write-a-plugin.md#the-smaller-kinds."
+    if kind == "rule":
+        return "A rule is one record: docs/rules.md."
+    return "For several, give it several times: --kind task --kind model."
+
+
 @dataclass(frozen=True)
 class Plugin:
     """What is to be written: a distribution called `name` with one plugin of each kind, all called `name` as well.
@@ -59,7 +70,8 @@ class Plugin:
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
-            raise ConfigError(f"--kind {shown(unknown[0] if unknown else '')}: {closest(str(unknown[:1]), KINDS)}.")
+            given = unknown[0] if unknown else ""
+            raise ConfigError(f"--kind {shown(given)}: {closest(given, KINDS)}. {_hint(given)}")
         object.__setattr__(self, "kinds", tuple(kind for kind in KINDS if kind in self.kinds))
         _check_name(self.name, self.kinds)
 
@@ -123,9 +135,20 @@ class Plugin:
     def _partners(self) -> tuple[str, str]:
         """A task and a model for a proposer to begin with: its own where it has them."""
         from novum.example import partners
+        from novum.plugins.aside import aside
 
-        task, model = (self.name, "mlp") if "task" in self.kinds else partners("model", "mlp")[:2]
-        return task, self.name if {"task", "model"} <= set(self.kinds) else model
+        if "task" in self.kinds:
+            return self.name, self.name if "model" in self.kinds else "mlp"
+        if "proposer" not in self.kinds:
+            return "", ""
+        found, why = aside(lambda: partners("model", "mlp"))
+        task, model = found[:2] if not why else ("…", "mlp")
+        if task == "…":
+            raise ConfigError(
+                "--kind proposer: its claims are about an installed task that the model 'mlp' fits, and there is none"
+                f"{f' ({why})' if why else ''}; install a plugin with one, or add --kind task, which brings its own."
+            )
+        return task, model
 
     def _point(self, kind: str) -> str:
         return f'[project.entry-points."{plugins.NAMESPACES[kind]}"]\n{self.name} = "{self._home(kind)}"'

@@ -13,7 +13,7 @@ from novum.recipe import Recipe
 from novum.seeds import Seed, installed
 from novum.task import Source, Split
 from novum.testing.batches import acts, digest, still
-from novum.testing.laws import Broken, Inapplicable, expect, failure, law
+from novum.testing.laws import DATA, PLAYED, Broken, Inapplicable, expect, failure, law
 
 if TYPE_CHECKING:
     from novum.data import Act
@@ -188,6 +188,7 @@ def metrics_are_sound(subject: Subject) -> None:
 @law(
     "scores hold one row per unit in the source's order, and metrics within their range that follow from the rows",
     "evaluator",
+    on=DATA,
 )
 def scores_are_whole(subject: Subject) -> None:
     made = bench(subject)
@@ -230,7 +231,7 @@ def _within(metric: Metric, scores: Scores) -> None:
     )
 
 
-@law("the same answers give the same scores, whatever the batches and the seed", "evaluator")
+@law("the same answers give the same scores, whatever the batches and the seed", "evaluator", on=DATA)
 def scores_do_not_depend_on_batches(subject: Subject) -> None:
     made = bench(subject)
     answers = shuffled(made, 0)
@@ -253,7 +254,7 @@ def _number(value: Any) -> float:
     return math.nan if isinstance(value, Undefined) else float(value)
 
 
-@law("what is right gets the best score", "evaluator")
+@law("what is right gets the best score", "evaluator", on=DATA)
 def right_answers_get_the_best_score(subject: Subject) -> None:
     made = bench(subject)
     scores = made.score()
@@ -269,7 +270,7 @@ def right_answers_get_the_best_score(subject: Subject) -> None:
             )
 
 
-@law("answers shuffled among the units get what chance gets, and no more", "evaluator")
+@law("answers shuffled among the units get what chance gets, and no more", "evaluator", on=DATA)
 def shuffled_answers_get_chance(subject: Subject) -> None:
     made = bench(subject)
     primary: Metric = made.evaluator.metrics[0]
@@ -293,7 +294,7 @@ def shuffled_answers_get_chance(subject: Subject) -> None:
         )
 
 
-@law("a metric gets worse, in the direction that it says, as answers become wrong", "evaluator")
+@law("a metric gets worse, in the direction that it says, as answers become wrong", "evaluator", on=DATA)
 def metrics_point_their_way(subject: Subject) -> None:
     made = bench(subject)
     wrong = _wrongs(subject, made)
@@ -314,7 +315,7 @@ def metrics_point_their_way(subject: Subject) -> None:
         )
 
 
-@law("a longer or richer episode moves a metric in the direction that it says", "evaluator")
+@law("a longer or richer episode moves a metric in the direction that it says", "evaluator", on=PLAYED)
 def episodes_point_their_way(subject: Subject) -> None:
     evaluator, task = subject.make(), subject.task()
     signature = task.signature()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from novum import plugins
-from novum.errors import ConfigError, PluginError, closest
+from novum.errors import ConfigError, MismatchError, PluginError, closest
 from novum.testing.laws import Check, Inapplicable, failure, known, of
 from novum.testing.outcome import Outcome
 from novum.testing.subject import Subject
@@ -32,6 +32,9 @@ FEW = 3
 """Checks, at most, for which nothing is made ready."""
 GRACE = 30.0
 """Seconds beyond all limits after which the server itself is given up."""
+LOADS = "it_loads"
+"""The check without which no other is tried."""
+REFUSALS = {each.__name__: each for each in (ConfigError, MismatchError, PluginError)}
 KINDS = ("task", "model", "evaluator", "proposer", "executor", "technique", "optimizer", "schedule", "tracker", "rule")
 
 
@@ -53,20 +56,14 @@ def check(
     own_splits: see `TaskContract`. only: names of the checks to run; None runs all. limit: seconds per check. heard: is
     told each outcome as it comes.
 
-    Raises ConfigError for an unknown kind or check, and PluginError for a name that is not installed. What the plugin
-    itself does wrong is an outcome.
+    Raises ConfigError for an unknown kind or check and for options that the plugin does not have, PluginError for a
+    name that is not installed, and MismatchError for a partner that does not fit. What the plugin itself does wrong is
+    an outcome.
     """
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of plugin {kind!r}; {closest(kind, KINDS)}.")
-    if name not in plugins.names(kind):
-        raise PluginError(f"no {kind} is called {name!r}; {closest(name, plugins.names(kind))}.")
-    checks = of(kind)
-    for each in only or ():
-        if each not in {one.name for one in checks}:
-            raise ConfigError(
-                f"no check of a {kind} is called {each!r}; {closest(each, [one.name for one in checks])}."
-            )
-    wanted = [each for each in checks if only is None or each.name in only]
+    plugins.kinds_of(name, [kind])
+    wanted = of(kind) if only is None else chosen(only, [kind])[kind]
     code = [[which, dataclasses.asdict(each)] for which, each in plugins.offered()]
     request = {
         "subject": {"kind": kind, "plugin": name, "options": dict(options or {}), "partner": partner},
@@ -81,6 +78,19 @@ def check(
         found.append(outcome)
         heard(outcome)
     return found
+
+
+def chosen(only: Sequence[str], kinds: Sequence[str]) -> dict[str, list[Check]]:
+    """The checks of these names, by the kinds that have any, in order. A name may have spaces or dashes, as on the
+    page. Raises ConfigError for one that no kind has.
+    """
+    names = [each.strip().lower().replace(" ", "_").replace("-", "_") for each in only]
+    every = sorted({check.name for kind in kinds for check in of(kind)})
+    for name in names:
+        if name not in every:
+            raise ConfigError(f"no check of a {' or '.join(kinds)} is called {name!r}; {closest(name, every)}.")
+    found = {kind: [check for check in of(kind) if check.name in names] for kind in kinds}
+    return {kind: checks for kind, checks in found.items() if checks}
 
 
 def _served(request: dict[str, Any], wanted: Sequence[Check]) -> Iterator[Outcome]:
@@ -100,6 +110,9 @@ def _served(request: dict[str, Any], wanted: Sequence[Check]) -> Iterator[Outcom
         )
     try:
         while told < len(wanted):
+            if (folder / "refused.json").exists():
+                name, message = json.loads((folder / "refused.json").read_text())
+                raise REFUSALS[name](message)
             running = server.poll() is None and time.monotonic() < deadline  # asked before reading: no line is missed
             lines = (folder / "outcomes.jsonl").read_text().split("\n")[:-1]
             for line in lines[told:]:
@@ -111,7 +124,7 @@ def _served(request: dict[str, Any], wanted: Sequence[Check]) -> Iterator[Outcom
         why = (folder / "server.txt").read_text(errors="replace").strip()[-600:]
         for each in wanted[told:]:
             seen = f"the process that runs the checks ended (status {server.poll()}): {why}"
-            yield Outcome(each.name, each.contract, "failed", seen, each.place, 0.0)
+            yield each.outcome("failed", seen, 0.0)
     finally:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(server.pid, signal.SIGKILL)
@@ -148,20 +161,30 @@ def serve(folder: str) -> None:
         plugins.receive(which, code)
     checks = known()
     subject = request["subject"]
-    warm = _forked(home, lambda: _imports(subject, home), request["limit"])
-    if warm is None:
-        _warm(json.loads((home / "imports.json").read_text()))
+    unloadable = _forked(home, lambda: _imports(subject, home), request["limit"])
+    if unloadable is None:
+        unloadable, modules = json.loads((home / "imports.json").read_text())
+        _warm(modules)
+    if unloadable is None:
+        _forked(home, lambda: _refused(Subject(**subject, folder=home), home), request["limit"])
+        if (home / "refused.json").exists():
+            return
     for number, name in enumerate(request["checks"]):
         each, own = checks[name], home / str(number)
         own.mkdir()
         began = time.monotonic()
-        made = Subject(**subject, folder=own, own_splits=request["own_splits"])
-        broken = _forked(own, lambda each=each, made=made, own=own: _held(each, made, own), request["limit"])  # type: ignore[misc]
+        if unloadable is not None and LOADS in request["checks"]:
+            state, told = ("failed", unloadable) if name == LOADS else ("untried", "it does not load")
+        else:
+            made = Subject(**subject, folder=own, own_splits=request["own_splits"])
+            broken = _forked(own, lambda each=each, made=made, own=own: _held(each, made, own), request["limit"])  # type: ignore[misc]
+            state, told = "failed", broken or ""
+            if broken is None:
+                state, told = json.loads((own / "outcome.json").read_text())
         seconds = time.monotonic() - began
-        state, told = "failed", broken or ""
-        if broken is None:
-            state, told = json.loads((own / "outcome.json").read_text())
-        outcome = Outcome(each.name, each.contract, state, told, each.place, round(seconds, 3))
+        if state == "failed" and name == LOADS:
+            unloadable = told
+        outcome = each.outcome(state, told, seconds)
         with (home / "outcomes.jsonl").open("a") as file:
             file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
         shutil.rmtree(own, ignore_errors=True)
@@ -181,9 +204,25 @@ def _held(check: Check, subject: Subject, folder: Path) -> None:
     scratch.rename(folder / "outcome.json")
 
 
+def _refused(subject: Subject, folder: Path) -> None:
+    """Say what is wrong with the options and the partner that a person gave: that is no fault of the plugin's."""
+    try:
+        subject.look()
+    except (ConfigError, MismatchError, PluginError) as error:
+        scratch = folder / "refused.part"
+        scratch.write_text(json.dumps([type(error).__name__, str(error)]))
+        scratch.rename(folder / "refused.json")
+
+
 def _imports(subject: Mapping[str, Any], folder: Path) -> None:
-    """Find out which modules the plugin and its declared imports are, in a process that may die of it."""
-    cls = plugins.complete(subject["kind"], subject["plugin"])
+    """Find out whether the plugin loads, and which modules it and its declared imports are, in a process that may die
+    of it.
+    """
+    try:
+        cls = plugins.complete(subject["kind"], subject["plugin"])
+    except PluginError as error:
+        (folder / "imports.json").write_text(json.dumps([str(error), []]))
+        return
     named = [cls.__module__, *getattr(cls, "imports", ())]
     import importlib
 
@@ -196,7 +235,7 @@ def _imports(subject: Mapping[str, Any], folder: Path) -> None:
         if threads() > before:
             break  # a fork would not have its threads
         kept.append(each)
-    (folder / "imports.json").write_text(json.dumps(kept))
+    (folder / "imports.json").write_text(json.dumps([None, kept]))
 
 
 def _warm(modules: Sequence[str]) -> None:

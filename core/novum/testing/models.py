@@ -11,7 +11,7 @@ from novum.seeds import Seed, installed, read, write
 from novum.task import Split, only
 from novum.testing.batches import acts, digest
 from novum.testing.choices import inert
-from novum.testing.laws import Inapplicable, expect, law
+from novum.testing.laws import DATA, Inapplicable, expect, law
 from novum.testing.training import Training, nobody, stream
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def losses_are_means(subject: Subject) -> None:
             break
 
 
-@law("a model learns one batch by heart: its loss falls to half within 300 steps", "model")
+@law("a model learns one batch by heart: its loss falls to half within 300 steps", "model", on=DATA)
 def it_can_overfit_one_batch(subject: Subject) -> None:
     import torch
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from novum import plugins
 from novum.config import parse
-from novum.errors import NovumError
+from novum.errors import MismatchError, NovumError
 from novum.testing.laws import Inapplicable
 
 if TYPE_CHECKING:
@@ -73,6 +73,29 @@ class Subject:
         """A copy with some of its fields replaced."""
         return dataclasses.replace(self, **changes)
 
+    def look(self) -> None:
+        """Raise what a person gave wrongly: ConfigError for options that are not the plugin's or are missing,
+        PluginError or ConfigError for a partner that cannot be had, MismatchError for one that does not fit.
+        """
+        fields = getattr(getattr(self.cls, "Config", None), "model_fields", {})
+        if fields and (self.options or any(each.is_required() for each in fields.values())):
+            self.config()
+        if self.partner is None or self.kind not in ("task", "model", "evaluator"):
+            return
+        other = made("model" if self.kind == "task" else "task", self.partner)
+        try:
+            signature = (self.make() if self.kind == "task" else other).signature()
+            gives = f"{signature.inputs.kind} inputs and {signature.outputs.kind} outputs"
+            judged = {"task": type(other), "model": self.cls}.get(self.kind)
+            good = signature.outputs.kind in self.cls.outputs if judged is None else plugins.fits(judged, signature)
+        except Exception:  # what the plugin itself does wrong is found by its checks
+            return
+        if not good:
+            raise MismatchError(
+                f"the {self.kind} {self.name!r} does not fit {self.partner!r}: the task has {gives}. Leave the partner "
+                "out to take one that fits, or name another."
+            )
+
     # ----------------------------------------------------------------------------------------------- its partners
 
     def task(self) -> Any:
@@ -87,14 +110,14 @@ class Subject:
             return self.make()
         if self.kind == "task" and self.partner is not None:
             return made("model", self.partner)
-        names = sorted(plugins.fitting(signature), key=lambda name: (name != "mlp", not self._brings("model", name)))
-        if not names:
+        found = next(plugins.each_fitting(signature, self._owner()), None)
+        if found is None:
             raise Inapplicable(
                 f"no installed model takes {signature.inputs.kind} inputs and {signature.outputs.kind} outputs; name "
                 "one as `model` in the test, or install one"
             )
-        own = [name for name in names if self._brings("model", name)]
-        return made("model", (own or names)[0])
+        core = found in plugins.names_of_core("model")
+        return made("model", "mlp" if core and plugins.fits(plugins.load("model", "mlp"), signature) else found)
 
     def parts(self, model: Any = None, recipe: Mapping[str, Any] | None = None) -> Parts:
         """A task, a model and an evaluator that fit each other, constructed anew, with a recipe of small batches."""
@@ -134,10 +157,14 @@ class Subject:
 
     def _brings(self, kind: str, name: str) -> bool:
         """Whether a plugin is of the same top-level package as this one."""
-        package = self.module.split(".")[0]
-        return any(
-            one.name == name and one.value.split(":")[0].split(".")[0] == package for one in plugins.listings(kind)
-        )
+        return any(one.name == name for one in plugins.listings(kind) if self._beside(one))
+
+    def _owner(self) -> str | None:
+        """The distribution of this one's package, as far as models tell."""
+        return next((one.distribution for one in plugins.listings("model") if self._beside(one)), None)
+
+    def _beside(self, one: plugins.Listing) -> bool:
+        return one.value.split(":")[0].split(".")[0] == self.module.split(".")[0]
 
 
 def made(kind: str, reference: Reference) -> Any:

@@ -16,7 +16,7 @@ from novum.seeds import Seed, installed
 from novum.task import Source, Split, only
 from novum.testing.batches import acts, digest, one_pass, problem, rows, still
 from novum.testing.every import alone, interpreter
-from novum.testing.laws import Broken, Inapplicable, expect, law
+from novum.testing.laws import DATA, Broken, Inapplicable, expect, law
 from novum.testing.subject import made
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def training_sees_train_alone(subject: Subject) -> None:
             )
 
 
-@law("no unit stands in two splits, by its id", "task")
+@law("no unit stands in two splits, by its id", "task", on=DATA)
 def splits_share_no_unit(subject: Subject) -> None:
     task = subject.make()
     _data_set(task)
@@ -150,7 +150,11 @@ def splits_share_no_unit(subject: Subject) -> None:
         )
 
 
-@law("no unit's content stands in two splits; where the data bring their division, it is a reported fact", "task")
+@law(
+    "no unit's content stands in two splits; where the data bring their division, it is a reported fact",
+    "task",
+    on=DATA,
+)
 def splits_share_no_content(subject: Subject) -> None:
     task = subject.make()
     _data_set(task)
