@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from novum import loop, pacing, plugins, scouting, space, tried, worth
 from novum.arm import Arm, canonical
-from novum.errors import ConfigError, StudyError, closest
+from novum.errors import ConfigError, InputError, PluginError, StudyError, closest
 from novum.hypothesize import Comparison, Hypothesis
 from novum.observe import Fact
 from novum.rehearse import duration, rehearse
@@ -359,8 +359,15 @@ class _Climber:
         hypothesis = Hypothesis.from_json(pending["hypothesis"])
         verdict = loop.resume(hypothesis, lab)
         if verdict is None:
-            seen = loop.observe(loop.Question.of(hypothesis), lab, tell=False)
-            verdict = loop.claim(lab, hypothesis, seen, block=past.block)
+            try:
+                seen = loop.observe(loop.Question.of(hypothesis), lab, tell=False)
+                verdict = loop.claim(lab, hypothesis, seen, block=past.block)
+            except (InputError, PluginError) as error:  # the arm cannot train: no reason to end the loop
+                if lab.ledger.hypothesis_by_fingerprint(hypothesis.fingerprint) is not None:
+                    raise
+                self.story.add("refused", round=pending["round"], why=str(error))
+                lab.listener.say(f"Round {pending['round']}: refused, nothing was registered. {error}")
+                return False
         if not verdict.ended:
             raise StudyError(f"{verdict.hypothesis} paused undecided; give the same command to go on.")
         plan = loop.registered(lab.ledger, verdict.hypothesis)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Step:
     """One round of a loop: what was proposed and what came of it.
 
-    outcome: of the verdict; None while there is none. effect: treatment minus control on dev, {"mean", "interval"} by
-    task, in the metric's units; empty while it is open. options: by path, what the treatment changes; empty for a claim
+    outcome: of the verdict; None while there is none. refused: why it could not even be registered, else None. effect:
+    treatment minus control on dev, {"mean", "interval"} by task, in the metric's units; empty while it is open. options: by path, what the treatment changes; empty for a claim
     about the target.
     """
 
@@ -38,6 +38,7 @@ class Step:
     pairs: int | None
     effect: Mapping[str, Any]
     told: Any
+    refused: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ class Lineage:
             known = ", ".join(names(ledger)) or "none yet"
             raise StudyError(f"no loop {name!r} in {ledger.path}; there are: {known}.")
         judged = {each["round"]: each for each in past.of("judged")}
-        steps = tuple(_step(ledger, each, judged.get(each["round"])) for each in past.of("proposed"))
+        refused = {each["round"]: str(each["why"]) for each in past.of("refused")}
+        steps = tuple(
+            _step(ledger, each, judged.get(each["round"]), refused.get(each["round"])) for each in past.of("proposed")
+        )
         seen = past.of("observed")
         end, worths = past.end, past.of("worth")
         return cls(
@@ -120,7 +124,7 @@ class Lineage:
         return fragment(self)
 
 
-def _step(ledger: Ledger, proposed: Mapping[str, Any], judged: Mapping[str, Any] | None) -> Step:
+def _step(ledger: Ledger, proposed: Mapping[str, Any], judged: Mapping[str, Any] | None, refused: str | None) -> Step:
     hypothesis = proposed["hypothesis"]
     level, pairs, effect, id = None, None, {}, ""
     if judged is not None:
@@ -146,4 +150,5 @@ def _step(ledger: Ledger, proposed: Mapping[str, Any], judged: Mapping[str, Any]
         pairs=pairs,
         effect=effect,
         told=proposed["told"],
+        refused=refused,
     )

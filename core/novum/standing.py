@@ -60,7 +60,9 @@ class Screened:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A change that was claimed in some round; outcome: of its verdict; adopted: whether it became the baseline."""
+    """A change that was claimed in some round; outcome: of its verdict, or "refused" where it could not be registered;
+    adopted: whether it became the baseline.
+    """
 
     round: int
     hypothesis: str

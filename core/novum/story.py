@@ -7,6 +7,7 @@ An event is an observation under "loop/NAME/NUMBER", so that it stands in the ch
     screened   {"round", "tasks", "options", "gain", "keys"}
     proposed   {"round", "proposer", "hypothesis", "tasks", "options", "told"}; hypothesis: as registered from then on;
                told: what the proposer says of how it came to it, or null
+    refused    {"round", "why"}: what was proposed could not even be registered, so nothing was run of it
     judged     {"round", "hypothesis", "outcome", "adopted", "block"}: its verdict is in the ledger; block: of its seeds
     worth      {"tasks", "seeds", "fresh"}: the last baseline beside the first, on `test`
     ended      {"why", "sentence"}: "target", "budget" or "stall"
@@ -53,13 +54,13 @@ class Past:
     @property
     def pending(self) -> Mapping[str, Any] | None:
         """The proposal that has no verdict yet; None where there is none."""
-        done = {each["round"] for each in self.of("judged")}
+        done = {each["round"] for each in (*self.of("judged"), *self.of("refused"))}
         return next((each for each in self.of("proposed") if each["round"] not in done), None)
 
     @property
     def round(self) -> int:
         """The number of the round that is under way, from 1."""
-        return len(self.of("judged")) + 1
+        return len(self.of("judged")) + len(self.of("refused")) + 1
 
     @property
     def baseline(self) -> dict[str, Arm]:
@@ -90,18 +91,19 @@ class Past:
 
     @property
     def claimed(self) -> tuple[Claimed, ...]:
-        """What was claimed and judged, oldest first; claims about the target are none."""
+        """What was claimed, and judged or refused, oldest first; claims about the target are none."""
+        ended = {each["round"]: each for each in (*self.of("judged"), *self.of("refused"))}
         return tuple(
             Claimed(
-                judged["round"],
-                judged["hypothesis"],
+                proposed["round"],
+                end.get("hypothesis", ""),
                 tuple(proposed["tasks"]),
                 proposed["options"],
-                judged["outcome"],
-                judged["adopted"],
+                end.get("outcome", "refused"),
+                end.get("adopted", False),
             )
-            for proposed, judged in self.judged
-            if proposed["options"]
+            for proposed in self.of("proposed")
+            if proposed["options"] and (end := ended.get(proposed["round"])) is not None
         )
 
     @property

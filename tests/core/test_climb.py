@@ -326,6 +326,16 @@ def test_a_change_that_cannot_run_is_screened_as_nothing_and_harms_nobody(
     assert found.steps[0].options == HELPS
 
 
+def test_a_proposal_that_cannot_train_is_refused_on_record_and_the_loop_goes_on(tmp_path: Path, goal: Any) -> None:
+    space = {**SPACE, "model.mode": ["", "raise"]}
+
+    found = study(tmp_path).loop(goal({"model.mode": "raise"}, HELPS, space=space))
+
+    assert [(step.outcome, step.adopted) for step in found.steps] == [(None, False), ("supported", True)]
+    assert "this model is broken" in str(found.steps[0].refused)
+    assert found.why == "stall"
+
+
 def test_what_was_claimed_is_not_claimed_again(tmp_path: Path, goal: Any) -> None:
     found = study(tmp_path).loop(goal(HURTS, HURTS))
 

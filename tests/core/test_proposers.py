@@ -165,6 +165,6 @@ def test_declared_treatments_that_were_registered_are_skipped(tmp_path: Path) ->
     assert found.name == "two"
 
 
-def test_a_declared_proposer_needs_a_claim_file() -> None:
-    with pytest.raises(ConfigError, match="option 'claim' is required"):
+def test_a_declared_proposer_needs_something_to_declare() -> None:
+    with pytest.raises(ConfigError, match=r"nothing is declared; give claim = \"claim\.toml\", or changes"):
         plugins.create("proposer", "declared", {})

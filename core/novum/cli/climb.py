@@ -87,7 +87,8 @@ def _arm(lineage: Lineage, name: str) -> str:
 
 def _step(step: Step, task: str) -> str:
     found: Mapping[str, Any] | None = step.effect.get(task)
-    outcome = badge(step.outcome) if step.outcome is not None else "open"
+    outcome = "open" if step.refused is None else "refused, nothing was registered"
+    outcome = badge(step.outcome) if step.outcome is not None else outcome
     effect = ""
     if found is not None:
         effect = f" {text.signed(found['mean'], 3)} ({text.interval(found['interval'], 3)})"

@@ -52,7 +52,11 @@ class Declared(Proposer):
         if self._left is None:
             self._left = list(load_all(self.config.claim))
         known = {_asked(record) for record, _ in seen.history}
-        return next((each for each in self._left if _asked(each.to_json()) not in known), None)
+        while self._left:  # each once, also where a loop could not test it
+            found = self._left.pop(0)
+            if _asked(found.to_json()) not in known:
+                return found
+        return None
 
     def _changes(self, standing: Standing) -> Iterator[Change]:
         from novum.space import show

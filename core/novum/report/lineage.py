@@ -118,7 +118,8 @@ def _below(lineage: Lineage, task: str, steps: Sequence[Step], arm: Arm) -> Mark
 def _node(step: Step, task: str, arm: Arm) -> Markup:
     change = "; ".join(f"{path} {_before(arm, path)} → {show(value)}" for path, value in step.options.items())
     effect = step.effect.get(task)
-    told: list[Content] = [badge(step.outcome), " ", element("strong", step.claim)]
+    mark = badge(step.outcome) if step.refused is None else element("span", "! refused", class_="badge is-none")
+    told: list[Content] = [mark, " ", element("strong", step.claim)]
     if step.adopted:
         told.append(" — adopted")
     parts = [f"round {step.round}, proposed by {step.proposer}"]
@@ -130,6 +131,8 @@ def _node(step: Step, task: str, arm: Arm) -> Markup:
         parts.append(f"tested at {step.level:.3g}")
     report = element("a", step.hypothesis, href=f"{step.hypothesis}.html") if step.hypothesis else None
     told.append(element("span", ", ".join(parts), ", " if report else None, report, class_="hint"))
+    if step.refused is not None:
+        told.append(hint(f"nothing was registered: {step.refused}"))
     if change:
         told.append(hint(change))
     if step.because:
