@@ -20,8 +20,8 @@ class Step:
     """One round of a loop: what was proposed and what came of it.
 
     outcome: of the verdict; None while there is none. refused: why it could not even be registered, else None. effect:
-    treatment minus control on dev, {"mean", "interval"} by task, in the metric's units; empty while it is open. options: by path, what the treatment changes; empty for a claim
-    about the target.
+    treatment minus control on dev, {"mean", "interval"} by task, in the metric's units; empty while it is open.
+    options: by path, what the treatment changes; empty for a claim about the target.
     """
 
     round: int
