@@ -14,6 +14,8 @@ from novum.stats.stream import Past, next_level
 SEEDS = 3
 """Trials at which each baseline is observed: what `novum.Goal` asks for where it does not say."""
 ALPHA = 0.05
+PAIRS = 20
+"""Most pairs of a claim: what a stream of claims at d = 1 needs."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,13 @@ class Pace:
     is screened. keep: candidates that were screened and not claimed stay in the choice. bar: the gain from which a
     screened one is claimed. pairs: most of a claim. give_up, futility: as in `novum.stats.design`. least: pairs below
     which no claim begins. patience: batches that may gain nothing before the loop stalls; None: no end of patience.
-    observed: trials of each new baseline; compare: whether trials are kept for the comparison at the end.
+    observed: trials of each new baseline; compare: whether trials are kept for the comparison at the end. confirm: the
+    level on new data; None: that of the claim.
     """
 
     candidates: int = 1
     give_up: str = "both"
-    pairs: int = 12
+    pairs: int = PAIRS
     futility: float = 0.1
     keep: bool = False
     bar: float = 0.0
@@ -63,6 +66,7 @@ class Pace:
     patience: int | None = None
     observed: int = SEEDS
     compare: bool = True
+    confirm: float | None = None
 
 
 class _Block:
@@ -111,10 +115,10 @@ def novum(world: World, budget: int, pace: Pace) -> Loop:
             found.end = "stall" if lever is None and most >= pace.least else "budget"
             break
         level = quick.rounded(next_level("lord++", ALPHA, history).level)
-        plan = quick.plan(level, most, pace.give_up, pace.futility)
+        plan = quick.plan(level, quick.size(most), pace.give_up, pace.futility)
         dev, new, spent = block.claim(world.effects[lever], plan)
         left -= spent
-        confirmed = quick.again(plan, new) if dev.outcome == "supported" else None
+        confirmed = quick.again(plan, new, pace.confirm) if dev.outcome == "supported" else None
         held = confirmed is not None and confirmed.outcome == "supported"
         found.claims += 1
         found.on_dev += dev.outcome == "supported"
@@ -232,7 +236,7 @@ def tpe(world: World, budget: int) -> Loop:
     return _best(world, configurations[1:], scores[1:], scores[0])
 
 
-def _optuna():  # noqa: ANN202
+def _optuna():
     try:
         import optuna
     except ImportError:

@@ -7,8 +7,8 @@ compares the two on thousands of series.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from novum.stats.design import Design, design
@@ -17,6 +17,15 @@ from novum.stats.power import _bars
 
 STEP = 1.05
 """Levels are rounded down to a power of 1 / 1.05, so that few designs are computed."""
+
+KNOWN: MutableMapping[tuple[int, int], Design] = {}
+"""Designs that were computed; `share` puts one in its place that several processes fill."""
+
+
+def share(known: MutableMapping[tuple[int, int], Design]) -> None:
+    """Look designs up in here from now on, and keep new ones there."""
+    global KNOWN
+    KNOWN = known
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,15 @@ class Plan:
     """Student's critical values for exactly n pairs: what new data are judged by."""
 
 
+SIZES = (4, 5, 6, 8, 10, 12, 16, 20, 25, 30)
+"""Most pairs of a claim, where the trials that are left allow no more; in between it is rounded down, to the same end."""
+
+
+def size(pairs: int) -> int:
+    """The largest of `SIZES` that is no more than the pairs; fewer than all of them stay as they are."""
+    return max((each for each in SIZES if each <= pairs), default=pairs)
+
+
 def rounded(level: float) -> int:
     """The k of the largest 1.05^-k that is no more than the level."""
     k = math.ceil(-math.log(level) / math.log(STEP) - 1e-9)
@@ -43,7 +61,10 @@ def rounded(level: float) -> int:
 @lru_cache(maxsize=4096)
 def plan(k: int, pairs: int, give_up: str, futility: float = 0.1) -> Plan:
     """The test at 1.05^-k, refuting at 5 % as every claim of a goal does."""
-    made = design("sequential-t", pairs, alpha=STEP**-k, refute=0.05, give_up=give_up, futility=futility)
+    made = KNOWN.get((k, pairs))
+    if made is None:
+        made = KNOWN[k, pairs] = design("sequential-t", pairs, alpha=STEP**-k, refute=0.05)
+    made = replace(made, give_up=give_up, futility=futility)  # neither moves a boundary
     bars, before = _bars(made), (math.inf,) * made.looks[0]
     never = (-math.inf,) * made.looks[0]
     return Plan(
@@ -91,10 +112,11 @@ def walk(plan: Plan, pair: Callable[[int], float]) -> Stop:
             return Stop(n, outcome, mean, error * math.sqrt(n))
 
 
-def again(plan: Plan, x: list[float]) -> Stop:
-    """The fixed-n test of as many new differences as the claim had pairs, at its level."""
+def again(plan: Plan, x: list[float], level: float | None = None) -> Stop:
+    """The fixed-n test of as many new differences as the claim had pairs, at its level or at another one."""
     n = len(x)
     mean = math.fsum(x) / n
     deviation = math.sqrt(math.fsum((each - mean) ** 2 for each in x) / (n - 1))
-    outcome = "supported" if mean > plan.again[n] * deviation / math.sqrt(n) else "not supported"
+    critical = plan.again[n] if level is None else boundary(level, n)
+    outcome = "supported" if mean > critical * deviation / math.sqrt(n) else "not supported"
     return Stop(n, outcome, mean, deviation)
