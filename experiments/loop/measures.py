@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 
 import climbers
 import numpy as np
@@ -14,7 +13,6 @@ import quick
 from climbers import Adopted, Loop, Pace
 from family import Family, World
 from novum.stats import unbiased
-from novum.stats.design import Design
 from numpy.typing import NDArray
 
 ROOT = 20261124
@@ -33,7 +31,7 @@ OTHERS: dict[str, Callable[[World, int], Loop]] = {
     "random search": climbers.random_search,
     "Optuna": climbers.tpe,
 }
-ESTIMATES = ("dev", "new data", "dev, corrected", "new data, corrected")
+ESTIMATES = ("dev", "new data", "dev, corrected")
 """What a loop may say that its adopted levers are worth."""
 
 
@@ -111,19 +109,14 @@ def claims(adopted: Adopted) -> tuple[float, ...]:
     return (
         dev.mean,
         new.mean,
-        unbiased.effect(adopted.plan.design, dev.pairs, dev.mean, dev.deviation),
-        unbiased.effect(confirming(adopted.plan, new.pairs), new.pairs, new.mean, new.deviation),
+        unbiased.effect(_near(adopted.plan).design, dev.pairs, dev.mean, dev.deviation),
     )
 
 
-@lru_cache(maxsize=4096)
-def _confirming(design: Design, pairs: int, critical: float) -> Design:
-    return replace(design, looks=(pairs,), upper=(critical,), lower=(critical,), futility=0.0)
-
-
-def confirming(plan: quick.Plan, pairs: int) -> Design:
-    """The test on new data: one look, at the pairs of the claim, at its level."""
-    return _confirming(plan.design, pairs, plan.again[pairs])
+def _near(plan: quick.Plan) -> quick.Plan:
+    """The plan at the nearest fourth level: the chance of support of fewer designs is to be computed."""
+    k = 4 * round(-math.log(plan.design.support) / math.log(quick.STEP) / 4)
+    return quick.plan(k, plan.design.looks[-1], plan.design.give_up, plan.design.futility)
 
 
 def _mean(values: Sequence[float]) -> Number:

@@ -10,7 +10,6 @@ processes. In a file that is there already, only the part between the marks of t
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
@@ -18,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import planted_page
-import quick
 from climbers import Pace
 from family import FAMILIES, Family
 from measures import OTHERS, PACES, Cell, measure
 
-LOOPS = 10
+LOOPS = 2000
 BUDGETS = (200, 400)
-OPTUNA = 12
+OPTUNA = 8
 """Loops of Optuna, each of which takes seconds, at the smaller budget alone."""
 
 Asked = tuple[str, Family, int, int, "Pace | None"]
@@ -60,15 +58,13 @@ def _one(asked: Asked) -> tuple[Cell, float]:
 
 
 def simulated(asked: dict[tuple[Any, ...], Asked], processes: int) -> dict[tuple[Any, ...], Cell]:
-    """Every cell, from processes that share the designs which one of them computed."""
-    with multiprocessing.Manager() as manager:
-        known = manager.dict()
-        with ProcessPoolExecutor(processes, initializer=quick.share, initargs=(known,)) as pool:
-            waiting = {pool.submit(_one, each): key for key, each in asked.items()}
-            found: dict[tuple[Any, ...], Cell] = {}
-            for done in as_completed(waiting):
-                found[waiting[done]], seconds = done.result()
-                print(f"{len(found)}/{len(asked)} {waiting[done]} {seconds:.0f} s", flush=True)
+    """Every cell, in as many processes."""
+    with ProcessPoolExecutor(processes) as pool:
+        waiting = {pool.submit(_one, each): key for key, each in asked.items()}
+        found: dict[tuple[Any, ...], Cell] = {}
+        for done in as_completed(waiting):
+            found[waiting[done]], seconds = done.result()
+            print(f"{len(found)}/{len(asked)} {waiting[done]} {seconds:.0f} s", flush=True)
     return {key: found[key] for key in asked}
 
 
