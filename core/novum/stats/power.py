@@ -241,7 +241,10 @@ def _bars(design: Design) -> _Bars:
         up, down = (_stand_in(design, side) for side in (design.support, design.refute))
     else:
         up, down = (tuple(math.inf if each is None else each for each in side) for side in (design.upper, design.lower))
-    return _Bars(up, down, _hopes(design, up[-1]), _hopes(design, down[-1]))
+    hope, against = _hopes(design, up[-1]), _hopes(design, down[-1])
+    if design.give_up == "support":  # refutation may be as near as it will
+        against = tuple(each if each == -math.inf else math.inf for each in hope)
+    return _Bars(up, down, hope, against)
 
 
 def _stand_in(design: Design, level: float) -> tuple[float, ...]:
@@ -398,4 +401,5 @@ def _hopeless(design: Design, n: int) -> NDArray[np.bool_]:
         with np.errstate(divide="ignore"):  # all won or all lost: certain
             z = -ndtri(stdtr(n - 1, -gap / error))
         chances.append(ndtr((z - c * math.sqrt(n / pairs)) / math.sqrt(1 - n / pairs)))
-    return np.maximum(*chances) < design.futility
+    out_of_reach = chances[0] if design.give_up == "support" else np.maximum(*chances)
+    return out_of_reach < design.futility
