@@ -129,7 +129,7 @@ class Goal:
     scope: str = "each"
     minimum_effect: float = 0.0
     minimum_effect_raw: float | None = None
-    max_seeds: int = 12
+    max_seeds: int = 20
     alpha: float = 0.05
     fdr: str = "lord++"
     seeds: int = 3

@@ -70,7 +70,7 @@ class GoalFile(config.Config):
     """The least effect that counts, on each task's scale."""
     minimum_effect_raw: float | None = None
     """The least effect that counts, in the metric's own units."""
-    max_seeds: int = 12
+    max_seeds: int = 20
     """Most pairs of a claim; the budget may allow fewer."""
     alpha: float = 0.05
     """Error rate of the whole stream of claims."""

@@ -25,6 +25,7 @@ DOMAINS = {
         novum.task("image-classification", data="digits", per_class=10),
         novum.model("timm", size=8),
         budget="192 samples",
+        layout="contiguous",  # two studies ask a probe each, and a busy machine may answer them differently
     ),
     "control": novum.arm(novum.task("gym", episodes=3), novum.model("ppo", epochs=2), budget="768 steps"),
 }

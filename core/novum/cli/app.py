@@ -99,15 +99,15 @@ def emit(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
 
 
-def quickstart() -> Path:
-    """The quick start's claim file: beside the package in a wheel, in experiments/ in a checkout."""
+def quickstart(folder: str = "quickstart", file: str = "claim.toml") -> Path:
+    """A file that comes with Novum: beside the package in a wheel, in experiments/ in a checkout."""
     import novum
 
     home = Path(novum.__file__).parent
-    for path in (home / "quickstart" / "claim.toml", home.parents[1] / "experiments" / "quickstart" / "claim.toml"):
+    for path in (home / "quickstart" / file, home.parents[1] / "experiments" / folder / file):
         if path.is_file():
             return path
-    raise DataError("the quick start's claim file is missing from this installation; install novum again.")
+    raise DataError(f"the quick start's {file} is missing from this installation; install novum again.")
 
 
 @app.command()
@@ -118,6 +118,10 @@ def demo(study: Folder = None, as_json: Json = False, executor: Where = "local",
         console.print("[bold]Did it really help?[/]  Novum tests one idea on three real problems and gives a verdict.")
         _tell_noise(quickstart(), folder, executor, workers)
     _run_claim(quickstart(), [], open_study(folder, executor, workers, quiet=as_json), as_json)
+    if not as_json:
+        console.print(
+            "\nThe loop goes on by itself with `novum loop`: weak baselines on digits and docs, about two minutes."
+        )
 
 
 NOISE = 3
@@ -178,7 +182,7 @@ def run(
 
 @app.command()
 def loop(
-    goal: Annotated[Path, typer.Argument(help="A goal file (TOML).")],
+    goal: Annotated[Path | None, typer.Argument(help="A goal file (TOML) [default: the quick start's].")] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="Changes to the goal: budget.trials=100 …")] = None,
     study: Folder = None,
     as_json: Json = False,
@@ -192,7 +196,7 @@ def loop(
     from novum.cli.climb import run_loop
 
     opened = open_study(study, executor, workers, tracker, quiet=as_json, timeout=timeout, ledger=ledger)
-    run_loop(goal, overrides or [], opened, console, emit, as_json)
+    run_loop(goal or quickstart("loop", "goal.toml"), overrides or [], opened, console, emit, as_json)
 
 
 @app.command()
@@ -370,14 +374,21 @@ def _run_json(run: Any) -> dict[str, Any]:
 
 @app.command()
 def observe(
-    words: Annotated[list[str], typer.Argument(help="task=… task.OPTION=… (or the task's name alone)")],
+    words: Annotated[
+        list[str], typer.Argument(help="task=… task.OPTION=… (or the task's name alone); or a goal file of a loop")
+    ],
     study: Folder = None,
     as_json: Json = False,
     executor: Where = "local",
 ) -> None:
-    """Facts and scale of a task."""
+    """Facts and scale of a task; of a goal's loop, also what was tried."""
     from novum import plugins
 
+    if words[0].endswith(".toml"):
+        from novum.cli.climb import print_facts
+
+        print_facts(Path(words[0]), words[1:], open_study(study, executor, quiet=True), console, emit, as_json)
+        return
     words = [f"task={words[0]}" if "=" not in words[0] else words[0], *words[1:]]
     if not any(word.startswith("model=") for word in words):
         task = parse_arm([*words, "model=any"]).task

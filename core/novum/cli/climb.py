@@ -94,3 +94,24 @@ def _step(step: Step, task: str) -> str:
         effect = f" {text.signed(found['mean'], 3)} ({text.interval(found['interval'], 3)})"
     kept = ", [bold]adopted[/]" if step.adopted else ""
     return f"{step.round} {escape(step.claim)}: {outcome}{effect}{kept}  [dim]{escape(step.proposer)}[/]"
+
+
+def print_facts(
+    path: Path, overrides: list[str], study: Study, console: Console, emit: Callable[[Any], None], as_json: bool
+) -> None:
+    """The facts that the last round of a goal's loop saw: of its tasks, of its baselines, and of what was tried.
+
+    Raises StudyError where the study has no loop of that name.
+    """
+    from novum.goalfile import load_goal
+    from novum.lineage import Lineage
+
+    name = load_goal(path, overrides).name
+    with study.reading() as ledger:
+        lineage = Lineage.read(ledger, name)
+    if as_json:
+        emit(lineage.facts)
+        return
+    for task, facts in lineage.facts.items():
+        console.print(f"[bold]{escape(task)}[/]")
+        console.print(rows_table(facts, ["id", "value", "unit", "about"]))

@@ -6,8 +6,8 @@ mean is replaced by the effect that is most likely *given support*, the conditio
 
     ℓ(μ, σ) = -n log σ - Σ(xᵢ - μ)² / 2σ² - log P(the test supports | μ / σ)
 
-It is nearer to the truth, not free of bias: in simulation (tests/core/test_stats_unbiased.py) what is left is a third of
-the mean's bias for effects that are mostly found (+2 to +8 % instead of +6 to +21 %), more where few are (of half a
+It is nearer to the truth, not free of bias: in simulation (tests/core/test_stats_unbiased.py) what is left is a third
+of the mean's bias for effects that are mostly found (+2 to +8 % instead of +6 to +21 %), more where few are (of half a
 standard deviation at 12 pairs, +45 % instead of +73 %), and after a test with a single look it errs downwards.
 
 P is computed, not simulated: under effect δ = μ / σ the directions of the first n differences, and with them t₂ … tₙ,
