@@ -34,8 +34,9 @@ install: $(STAMP)
 demo: $(STAMP)
 	$(RUN) novum demo
 
+# two files of tests at a time: most of them wait for processes of their own
 test: $(STAMP)
-	$(RUN) pytest
+	$(RUN) pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(RUN) ruff check .
