@@ -109,16 +109,23 @@ def explored(lab: Lab, name: str, resolved: Mapping[str, Any]) -> dict[str, Any]
     if resolved["signature"]["inputs"]["kind"] != "image" or plan["start_from"] is not None:
         return plan
     key = how_key(plan)
-    known = lab.ledger.observation(key)
-    if known is None:
+    if lab.ledger.observation(key) is None:
         try:
             told = lab.one("preflight", _rehearsal(plan, [True]), name)
         except NovumError:
             return plan
         (known,) = told["how"]
         lab.ledger.record_observation(key, known)
+    return remembered(lab, plan)  # apart: seeds are trained together for claims
+
+
+def remembered(lab: Lab, plan: dict[str, Any]) -> dict[str, Any]:
+    """A resolved plan with what an earlier rehearsal answered, for a trial of its own; as it is without one."""
+    known = None if plan["start_from"] is not None else lab.ledger.observation(how_key(plan))
+    if known is None:
+        return plan
     alone: dict[str, Any] = apart({"plan": answered(plan, [known["answers"]])})["plan"]
-    return alone  # seeds are trained together for claims
+    return alone
 
 
 def _warn(lab: Lab, name: str, foreseen: Mapping[str, int]) -> None:

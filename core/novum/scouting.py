@@ -80,13 +80,15 @@ def scout(
 
 
 def resolved(lab: Lab, task: str, arm: Arm) -> dict[str, Any]:
-    """An arm as a job resolves it, {"plan", "signature", "metrics"}, its plan with what a rehearsal answers."""
+    """An arm as a job resolves it, {"plan", "signature", "metrics"}, its plan with what a rehearsal answered. None is
+    held here: a candidate is trained once, and a probe would take longer than it saves.
+    """
     from novum import rehearse
     from novum.lab import local_code
 
     written = arm.to_json()
     found = lab.one("resolve", {"arms": {"arm": written}, "local": local_code(written)}, task)["arms"]["arm"]
-    return {**found, "plan": rehearse.explored(lab, task, found)}
+    return {**found, "plan": rehearse.remembered(lab, found["plan"])}
 
 
 def _read(lab: Lab, task: str, found: Mapping[str, Any], planned: Sequence[Trial]) -> Scouted:
