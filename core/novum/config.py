@@ -6,7 +6,7 @@ Unknown keys are errors with the closest known key; not-a-number is refused; eve
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -70,9 +70,20 @@ def parse(kind: type[C], options: Mapping[str, Any], where: str) -> C:
         return kind.model_validate(dict(options))
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        lines = [_line(kind, fault, where) for fault in faults[:FAULTS]]
+        lines = _shortened(_line(kind, fault, where) for fault in faults[:FAULTS])
         more = [f"{where}: and {len(faults) - FAULTS} faults more."] if len(faults) > FAULTS else []
         raise ConfigError("\n".join(lines + more)) from None
+
+
+def _shortened(lines: Iterable[str]) -> list[str]:
+    """Lines that say what is allowed in full only the first time."""
+    found: list[str] = []
+    told: set[str] = set()
+    for line in lines:
+        head, word, allowed = line.partition("allowed: ")
+        found.append(f"{head}{word}as above." if allowed in told and len(allowed) > LONGEST else line)
+        told.add(allowed)
+    return found
 
 
 def _line(kind: type[BaseModel], fault: Any, where: str) -> str:

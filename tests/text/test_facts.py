@@ -29,6 +29,7 @@ def test_facts_describe_train_alone(write: Write) -> None:
         "train.length.median": 3.0,
         "train.length.p95": 4.0,
         "train.length.max": 4,
+        "train.length.words.p95": 1.0,
         "train.duplicates": 1,
         "train.empty": 1,
     }

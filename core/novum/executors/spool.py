@@ -125,12 +125,26 @@ def orphans(folder: Path) -> Iterator[Spooled]:
     """Results that no caller acknowledged, by id and attempt.
 
     To be stored, then acknowledged, at the start of a study, before any job runs. A damaged file is skipped with a
-    warning.
+    warning; one that a killed process had only begun is deleted.
     """
+    for draft in (folder / SPOOL).glob("*.tmp"):
+        if not _alive(draft.suffixes[-2][1:]):
+            draft.unlink(missing_ok=True)
     for path in sorted((folder / SPOOL).glob(f"*{SUFFIX}")):
         found = load(path, "the job will run again")
         if found is not None:
             yield found
+
+
+def _alive(pid: str) -> bool:
+    """Whether a process of this number is there; a name that holds none counts as alive, and its file is left alone."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError):
+        return True
+    return True
 
 
 def kept(folder: Path) -> Iterator[Spooled]:
