@@ -429,3 +429,19 @@ def test_importing_the_executors_imports_nothing_heavy() -> None:
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
 
     assert json.loads(told) == []
+
+
+def test_a_draft_that_a_killed_process_left_is_deleted_and_one_of_a_living_process_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "spool"
+    place.mkdir()
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for pid in (dead.pid, os.getpid()):
+        (place / f"job.1.json.gz.{pid}.tmp").touch()
+    (place / "job.tmp").touch()
+
+    assert list(orphans(tmp_path)) == []
+
+    assert sorted(path.name for path in place.iterdir()) == [f"job.1.json.gz.{os.getpid()}.tmp", "job.tmp"]

@@ -128,7 +128,7 @@ def orphans(folder: Path) -> Iterator[Spooled]:
     warning; one that a killed process had only begun is deleted.
     """
     for draft in (folder / SPOOL).glob("*.tmp"):
-        if not _alive(draft.suffixes[-2][1:]):
+        if not _alive(draft.stem.rpartition(".")[2]):
             draft.unlink(missing_ok=True)
     for path in sorted((folder / SPOOL).glob(f"*{SUFFIX}")):
         found = load(path, "the job will run again")
